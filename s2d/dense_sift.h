@@ -1,0 +1,65 @@
+// Dense gradient-histogram descriptors: an extractor that needs no weights.
+//
+// Around every cell centre, histograms of gradient orientations are read off
+// on rings, further out from coarser smoothing (DAISY: Tola, Lepetit, Fua,
+// PAMI 2010), concatenated and normalised against lighting (SIFT: Lowe, IJCV
+// 2004; square root: Arandjelovic, Zisserman, CVPR 2012). Upright and of one
+// scale.
+#pragma once
+
+#include "s2d/feature_extractor.h"
+
+#include <memory>
+#include <vector>
+
+namespace nre {
+
+// Places where histograms are read off: `segments` points, evenly spaced on a
+// circle around the cell's centre. In pixels of the resized image; positions
+// are rounded to whole cells.
+struct DenseSiftRing {
+  double radius = 0.0;  // 0 with one segment: the centre itself
+  int segments = 1;
+  double sigma = 1.0;  // Gaussian over which gradients are gathered
+};
+
+struct DenseSiftOptions {
+  // The longer side of the image that is described; larger images are resized.
+  int max_image_size = 1536;
+
+  // Distance of the cells, pixels of the resized image. Cell (0, 0) covers,
+  // and its receptive field is centred on, the first stride x stride pixels.
+  int stride = 2;
+
+  // Gaussian before the gradients against noise and compression; 0: none.
+  double blur_sigma = 0.0;
+
+  // From the centre outwards, with ascending sigma. The channels are 8
+  // orientations for every segment.
+  std::vector<DenseSiftRing> rings = {
+      {0.0, 1, 2.5}, {5.0, 8, 2.5}, {10.0, 8, 5.0}};
+
+  // Patches whose gradients are weaker than this (root mean square over the
+  // descriptor's histograms, in grey levels of 0..255 per pixel) get the zero
+  // descriptor: after normalisation their noise would look like structure.
+  double min_gradient = 0.3;
+
+  // Takes the square root of the L1-normalised histograms (RootSIFT);
+  // otherwise the L2-normalised ones are clipped at 0.2 and normalised again
+  // (SIFT).
+  bool root = true;
+
+  int Channels() const;
+  bool Check() const;
+
+  // What the preset `dense_sift` uses; see scripts/calibration.
+  static DenseSiftOptions Coarse();
+  static DenseSiftOptions Fine();
+};
+
+// Throws InputError for options that fail their Check(). Extract() throws
+// InputError for an image that has no complete cell after the resize.
+std::unique_ptr<FeatureExtractor> CreateDenseSift(
+    const DenseSiftOptions& options);
+
+}  // namespace nre

@@ -1,0 +1,58 @@
+#include "s2d/feature_extractor.h"
+
+#include "nre/error.h"
+#include "s2d/dense_sift.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace nre {
+
+bool FeatureMap::Sample(const Eigen::Vector2d& xy_image,
+                        float* descriptor) const {
+  const Eigen::Vector2d xy = map_from_image * xy_image;
+  // Written such that NaN fails.
+  if (!(xy.x() >= 0.0 && xy.y() >= 0.0 && xy.x() <= width - 1.0 &&
+        xy.y() <= height - 1.0)) {
+    return false;
+  }
+  const int x0 = static_cast<int>(xy.x());
+  const int y0 = static_cast<int>(xy.y());
+  const int x1 = std::min(x0 + 1, width - 1);
+  const int y1 = std::min(y0 + 1, height - 1);
+  const float fx = static_cast<float>(xy.x() - x0);
+  const float fy = static_cast<float>(xy.y() - y0);
+  const float* d00 = Descriptor(x0, y0);
+  const float* d10 = Descriptor(x1, y0);
+  const float* d01 = Descriptor(x0, y1);
+  const float* d11 = Descriptor(x1, y1);
+  float squared_norm = 0.0f;
+  for (int c = 0; c < channels; ++c) {
+    const float top = (1.0f - fx) * d00[c] + fx * d10[c];
+    const float bottom = (1.0f - fx) * d01[c] + fx * d11[c];
+    descriptor[c] = (1.0f - fy) * top + fy * bottom;
+    squared_norm += descriptor[c] * descriptor[c];
+  }
+  // Unit descriptors that cancel out say as little as zero ones.
+  constexpr float kMinSquaredNorm = 1e-4f;
+  if (!(squared_norm > kMinSquaredNorm)) return false;
+  const float inverse_norm = 1.0f / std::sqrt(squared_norm);
+  for (int c = 0; c < channels; ++c) descriptor[c] *= inverse_norm;
+  return true;
+}
+
+FeaturePreset CreateFeaturePreset(const std::string& name) {
+  if (name != "dense_sift") {
+    throw InputError("unknown feature preset '" + name +
+                     "'; there is: dense_sift");
+  }
+  FeaturePreset preset;
+  preset.name = name;
+  preset.coarse = CreateDenseSift(DenseSiftOptions::Coarse());
+  preset.fine = CreateDenseSift(DenseSiftOptions::Fine());
+  preset.coarse_softmax_scale = 60.0f;
+  preset.fine_softmax_scale = 60.0f;
+  return preset;
+}
+
+}  // namespace nre

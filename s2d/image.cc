@@ -1,0 +1,107 @@
+#include "s2d/image.h"
+
+#include "nre/error.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include <opencv2/core.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+#include <sys/stat.h>
+
+namespace nre {
+namespace {
+
+std::vector<uint8_t> ReadFile(const std::string& path) {
+  struct stat status;
+  if (stat(path.c_str(), &status) != 0) {
+    throw InputError("cannot read the image " + path + ": " +
+                     std::strerror(errno) + "; check the path");
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw InputError("cannot read the image " + path +
+                     ": it is not a file; expected an image file");
+  }
+  if (status.st_size == 0) {
+    throw InputError("cannot decode the image " + path +
+                     ": the file is empty; restore or remove it");
+  }
+  std::vector<uint8_t> bytes(status.st_size);
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(reinterpret_cast<char*>(bytes.data()), bytes.size())) {
+    throw InputError("cannot read the image " + path +
+                     "; check its permissions");
+  }
+  return bytes;
+}
+
+bool IsJpeg(const std::vector<uint8_t>& bytes) {
+  return bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 &&
+         bytes[2] == 0xFF;
+}
+
+// Whether the stream of a JPEG file reaches its end-of-image marker. libjpeg
+// only warns about a file that stops before and fills up with grey. Markers
+// are walked (ITU T.81, B.1), since the bytes of the end marker alone occur in
+// embedded thumbnails too.
+bool JpegIsComplete(const std::vector<uint8_t>& bytes) {
+  constexpr uint8_t kFirstRestart = 0xD0, kEndOfImage = 0xD9;
+  size_t i = 2;  // after the start-of-image marker
+  while (i + 1 < bytes.size()) {
+    const uint8_t code = bytes[i + 1];
+    if (bytes[i] != 0xFF || code == 0xFF) {
+      ++i;  // entropy-coded data, fill bytes, or junk that decoders skip
+    } else if (code == kEndOfImage) {
+      return true;
+    } else if (code <= 0x01 || (code >= kFirstRestart && code < kEndOfImage)) {
+      i += 2;  // stuffed zero, restart marker: without a length
+    } else {
+      if (i + 3 >= bytes.size()) return false;
+      i += 2 + 256 * bytes[i + 2] + bytes[i + 3];
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<float> Image::Gray() const {
+  std::vector<float> gray(static_cast<size_t>(width) * height);
+  for (size_t i = 0; i < gray.size(); ++i) {
+    const uint8_t* pixel = &rgb[3 * i];
+    gray[i] = (0.299f * pixel[0] + 0.587f * pixel[1] + 0.114f * pixel[2]) *
+              (1.0f / 255.0f);
+  }
+  return gray;
+}
+
+Image ReadImage(const std::string& path) {
+  const std::vector<uint8_t> bytes = ReadFile(path);
+  if (IsJpeg(bytes) && !JpegIsComplete(bytes)) {
+    throw InputError("cannot decode the image " + path +
+                     ": the JPEG file ends before its image does; "
+                     "restore or remove it");
+  }
+  cv::Mat bgr;
+  try {
+    bgr = cv::imdecode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+  } catch (const cv::Exception&) {
+    bgr.release();  // reported below
+  }
+  if (bgr.empty() || bgr.type() != CV_8UC3) {
+    throw InputError("cannot decode the image " + path +
+                     ": expected a complete JPEG, PNG, TIFF or other image "
+                     "file that OpenCV reads");
+  }
+  Image image;
+  image.width = bgr.cols;
+  image.height = bgr.rows;
+  image.rgb.resize(3 * bgr.total());
+  cv::Mat rgb(bgr.rows, bgr.cols, CV_8UC3, image.rgb.data());
+  cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
+  return image;
+}
+
+}  // namespace nre
