@@ -1,0 +1,57 @@
+// Cameras as the estimator sees them: an abstract projection with Jacobian.
+#pragma once
+
+#include <Eigen/Core>
+
+namespace nre {
+
+// Any central camera. Image coordinates are COLMAP's: pixels, the centre of
+// the top-left pixel is (0.5, 0.5). Implementations are immutable and may be
+// used by several threads at once.
+class Camera {
+ public:
+  virtual ~Camera() = default;
+
+  // Size of the image in pixels.
+  virtual int Width() const = 0;
+  virtual int Height() const = 0;
+
+  // Mean focal length in pixels; converts between angles and pixels.
+  virtual double MeanFocalLength() const = 0;
+
+  // Projects a point given in the camera's frame to image coordinates.
+  // `jacobian`, if not null, receives d(xy) / d(point_in_cam). Returns false,
+  // and leaves the outputs undefined, for a point that has no image: on or
+  // behind the camera's plane, or where the model's projection is not finite.
+  virtual bool Project(const Eigen::Vector3d& point_in_cam,
+                       Eigen::Vector2d* xy,
+                       Eigen::Matrix<double, 2, 3>* jacobian) const = 0;
+
+  // The unit-length viewing direction of image coordinates, in the camera's
+  // frame. Returns false where the model cannot be inverted.
+  virtual bool Unproject(const Eigen::Vector2d& xy,
+                         Eigen::Vector3d* bearing) const = 0;
+};
+
+// Pinhole camera without distortion (COLMAP's PINHOLE).
+class PinholeCamera : public Camera {
+ public:
+  PinholeCamera(
+      int width, int height, double fx, double fy, double cx, double cy);
+
+  int Width() const override { return width_; }
+  int Height() const override { return height_; }
+  double MeanFocalLength() const override { return 0.5 * (fx_ + fy_); }
+  bool Project(const Eigen::Vector3d& point_in_cam,
+               Eigen::Vector2d* xy,
+               Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  bool Unproject(const Eigen::Vector2d& xy,
+                 Eigen::Vector3d* bearing) const override;
+
+ private:
+  int width_;
+  int height_;
+  double fx_, fy_, cx_, cy_;
+};
+
+}  // namespace nre

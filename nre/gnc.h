@@ -1,0 +1,56 @@
+// Graduated non-convexity: the pose that minimises the smoothed NRE (Eq. 9)
+// while the smoothing shrinks.
+#pragma once
+
+#include <vector>
+
+#include <Eigen/Core>
+
+#include "nre/camera.h"
+#include "nre/loss_maps.h"
+#include "nre/rigid3.h"
+
+namespace nre {
+
+struct GncOptions {
+  // Standard deviations of the smoothing in map cells, descending, >= 0.5.
+  std::vector<double> sigmas = {2.0, 1.0, 0.9, 0.8, 0.7, 0.6};
+  // A level ends when the net gain of a step is at most this share of what
+  // its improved and worsened maps moved (Zach & Bourmaud, "Descending,
+  // lifting or smoothing", ECCV 2018).
+  double min_gain_ratio = 0.1;
+  // Steps per level at most. The last level goes on to convergence.
+  int max_num_iterations = 30;
+
+  bool Check() const;
+
+  static GncOptions Coarse() { return GncOptions(); }
+  static GncOptions Fine();
+};
+
+// The schedule's first sigma is where the pose may be off by about as many
+// cells. Refines `cam_from_world` in place; returns the number of steps taken.
+// `maps` and `points_in_world` go together.
+int RefinePoseGnc(const Camera& camera,
+                  const std::vector<Eigen::Vector3d>& points_in_world,
+                  const LossMaps& maps,
+                  const GncOptions& options,
+                  Rigid3d* cam_from_world);
+
+// Mean NRE per point (Eq. 6): ln|Omega^| for a point behind the camera.
+double MeanNre(const Camera& camera,
+               const std::vector<Eigen::Vector3d>& points_in_world,
+               const LossMaps& maps,
+               const Rigid3d& cam_from_world);
+
+// Exact Hessian of the sum of Eq. 9 over all points at `sigma` (map cells),
+// chained through the projection, for the left perturbation (rotation vector,
+// translation) of cam_from_world. Its inverse is the pose's covariance.
+Eigen::Matrix<double, 6, 6> PoseHessian(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    double sigma,
+    const Rigid3d& cam_from_world);
+
+}  // namespace nre

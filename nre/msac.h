@@ -1,0 +1,49 @@
+// Initial poses by M-estimator sample consensus on loss maps (Germain et al.,
+// CVPR 2021, section 5.1).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <Eigen/Core>
+
+#include "nre/camera.h"
+#include "nre/loss_maps.h"
+#include "nre/rigid3.h"
+
+namespace nre {
+
+struct MsacOptions {
+  // Triplets that are drawn.
+  int num_hypotheses = 5000;
+  // Triplets are drawn among this share of the maps, those with the lowest
+  // entropy, with weights that grow as the entropy falls.
+  double sampling_share = 0.25;
+  // Distinct poses that are returned at most.
+  int max_num_poses = 5;
+  // Two poses are distinct if they project points, on average, at least this
+  // far apart (map cells).
+  double min_distance_cells = 3.0;
+
+  bool Check() const;
+};
+
+struct PoseHypothesis {
+  Rigid3d cam_from_world;
+  // Sum of ln|Omega^| - L over all points (Eq. 6, its sign turned).
+  double score = 0.0;
+};
+
+// The best distinct hypotheses, best first; empty if no triplet gave a pose.
+// Every hypothesis is scored on the maps themselves, points with the highest
+// peaks first, and dropped once the remaining peaks cannot lift it any more
+// above the worst that would be returned; there is no inlier threshold.
+// Deterministic for a given seed.
+std::vector<PoseHypothesis> SamplePosesMsac(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const MsacOptions& options,
+    uint64_t seed);
+
+}  // namespace nre

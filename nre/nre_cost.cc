@@ -1,0 +1,92 @@
+#include "nre/nre_cost.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <Eigen/Geometry>
+
+namespace nre {
+namespace {
+
+// d(q x) / dq for a unit quaternion (x, y, z, w), with q x = x + 2 w (v x x) +
+// 2 v x (v x x) as Eigen computes it.
+Eigen::Matrix<double, 3, 4> RotationJacobian(const Eigen::Quaterniond& q,
+                                             const Eigen::Vector3d& x) {
+  const Eigen::Vector3d v = q.vec();
+  Eigen::Matrix3d cross_x;
+  cross_x << 0.0, -x.z(), x.y(), x.z(), 0.0, -x.x(), -x.y(), x.x(), 0.0;
+  Eigen::Matrix<double, 3, 4> jacobian;
+  // v x (v x x) = v (v.x) - x (v.v).
+  jacobian.leftCols<3>() =
+      2.0 * (-q.w() * cross_x + v * x.transpose() - 2.0 * x * v.transpose());
+  jacobian.leftCols<3>().diagonal().array() += 2.0 * v.dot(x);
+  jacobian.col(3) = 2.0 * v.cross(x);
+  return jacobian;
+}
+
+}  // namespace
+
+NreCostFunction::NreCostFunction(const Camera* camera,
+                                 const LossMaps* maps,
+                                 size_t point,
+                                 const Eigen::Vector3d& point_in_world,
+                                 const double* sigma,
+                                 double* accepted_value)
+    : camera_(camera),
+      maps_(maps),
+      point_(point),
+      point_in_world_(point_in_world),
+      sigma_(sigma),
+      accepted_value_(accepted_value) {}
+
+double NreCostFunction::CostOffset(const LossMaps& maps) {
+  return 2.1 * maps.geometry().LogCategories();
+}
+
+bool NreCostFunction::Evaluate(double const* const* parameters,
+                               double* residuals,
+                               double** jacobians) const {
+  const Eigen::Map<const Eigen::Quaterniond> rotation(parameters[0]);
+  const Eigen::Map<const Eigen::Vector3d> translation(parameters[1]);
+  const MapFromImage& map_from_image = maps_->geometry().map_from_image;
+
+  SmoothedLoss loss;
+  Eigen::Vector2d xy;
+  Eigen::Matrix<double, 2, 3> projection_jacobian;
+  if (camera_->Project(rotation * point_in_world_ + translation,
+                       &xy,
+                       jacobians != nullptr ? &projection_jacobian : nullptr)) {
+    loss = maps_->Smoothed(point_, map_from_image * xy, *sigma_, false);
+  }
+
+  const double root = std::sqrt(loss.irls);
+  Eigen::Map<Eigen::Vector3d> r(residuals);
+  r.head<2>() = -root * loss.mean_shift;
+  r[2] = std::sqrt(std::max(
+      0.0,
+      2.0 * (CostOffset(*maps_) + loss.value) - r.head<2>().squaredNorm()));
+
+  if (jacobians == nullptr) {
+    return true;
+  }
+  if (accepted_value_ != nullptr) {
+    *accepted_value_ = loss.value;
+  }
+  Eigen::Matrix<double, 2, 3> from_cam = Eigen::Matrix<double, 2, 3>::Zero();
+  if (root > 0.0) {
+    from_cam = root * map_from_image.scale.asDiagonal() * projection_jacobian;
+  }
+  if (jacobians[0] != nullptr) {
+    Eigen::Map<Eigen::Matrix<double, 3, 4, Eigen::RowMajor>> j(jacobians[0]);
+    j.setZero();
+    j.topRows<2>() = from_cam * RotationJacobian(rotation, point_in_world_);
+  }
+  if (jacobians[1] != nullptr) {
+    Eigen::Map<Eigen::Matrix<double, 3, 3, Eigen::RowMajor>> j(jacobians[1]);
+    j.setZero();
+    j.topRows<2>() = from_cam;
+  }
+  return true;
+}
+
+}  // namespace nre

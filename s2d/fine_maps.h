@@ -1,0 +1,54 @@
+// Local fine loss maps around reprojected points (Germain et al., CVPR 2021,
+// appendix D.1), without ever holding a map of the whole image.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "nre/loss_maps.h"
+#include "nre/pose_estimator.h"
+#include "s2d/feature_extractor.h"
+
+namespace nre {
+
+struct FineMapOptions {
+  // Side of the windows in fine cells.
+  int window_size = 64;
+};
+
+// What the fine maps of a query are made of. Keeps references; all must
+// outlive it.
+struct FineMapInputs {
+  const FeatureMap& coarse_features;
+  const FeatureMap& fine_features;
+  const std::vector<float>& coarse_descriptors;   // [N, coarse channels]
+  const std::vector<float>& fine_descriptors;     // [N, fine channels]
+  const std::vector<float>& coarse_log_sum_exps;  // [N], of CoarseMaps
+  float coarse_softmax_scale;
+  float fine_softmax_scale;
+};
+
+// The maps of D.1, steps 1 to 5: C_fine is the softmax within the window times
+// the mass that the (untruncated) coarse correspondence map gives the window,
+// coarse cells weighted by the area that they share with the window and the
+// image; |Omega^| = 1 + height * width of the whole fine grid. The paper's step
+// 4 divides by 64 once more; without that factor a uniform coarse and a uniform
+// fine map give ln(height * width), as they must.
+class FineMaps : public FineMapSource {
+ public:
+  FineMaps(const FineMapInputs& inputs, const FineMapOptions& options)
+      : inputs_(inputs), options_(options) {}
+
+  std::unique_ptr<LossMaps> Compute(
+      const std::vector<Eigen::Vector2d>& xy_image) const override;
+
+ private:
+  // Mass of the coarse correspondence map of `point` within the window of
+  // fine cells that starts at `origin`.
+  double CoarseMass(size_t point, const Eigen::Vector2i& origin) const;
+
+  FineMapInputs inputs_;
+  FineMapOptions options_;
+};
+
+}  // namespace nre

@@ -1,0 +1,27 @@
+// Images in memory and how files become images.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace nre {
+
+// 8-bit RGB, [height, width, 3], row by row.
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<uint8_t> rgb;
+
+  // Luma (Rec. 601) in [0, 1], [height, width].
+  std::vector<float> Gray() const;
+};
+
+// Reads an image file as COLMAP does, so that COLMAP's keypoints and
+// intrinsics apply: the EXIF orientation is ignored (pixels stay as stored),
+// 16-bit channels are scaled to 8 bits, grey is repeated in all channels,
+// alpha is dropped. Throws InputError naming the file if it is missing or
+// cannot be decoded completely.
+Image ReadImage(const std::string& path);
+
+}  // namespace nre

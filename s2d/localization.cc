@@ -1,0 +1,36 @@
+#include "s2d/localization.h"
+
+#include <chrono>
+
+#include "s2d/coarse_maps.h"
+#include "s2d/fine_maps.h"
+
+namespace nre {
+
+PoseEstimate Localize(const FeaturePreset& preset,
+                      const QueryFeatures& query,
+                      const Camera& camera,
+                      const DescribedPoints& points,
+                      const NreEstimationOptions& options,
+                      uint64_t seed,
+                      double* coarse_maps_ms) {
+  const auto start = std::chrono::steady_clock::now();
+  const CoarseMaps coarse = ComputeCoarseMaps(
+      points.coarse, query.coarse, preset.coarse_softmax_scale);
+  if (coarse_maps_ms != nullptr) {
+    *coarse_maps_ms = std::chrono::duration<double, std::milli>(
+                          std::chrono::steady_clock::now() - start)
+                          .count();
+  }
+  const FineMaps fine({query.coarse,
+                       query.fine,
+                       points.coarse,
+                       points.fine,
+                       coarse.log_sum_exps,
+                       preset.coarse_softmax_scale,
+                       preset.fine_softmax_scale},
+                      FineMapOptions());
+  return EstimatePose(camera, points.xyz, coarse.maps, fine, options, seed);
+}
+
+}  // namespace nre

@@ -1,0 +1,41 @@
+// Pose of one query from the descriptors of known 3D points: coarse maps,
+// estimator, fine maps.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <Eigen/Core>
+
+#include "nre/camera.h"
+#include "nre/pose_estimator.h"
+#include "s2d/feature_extractor.h"
+
+namespace nre {
+
+// 3D points with their descriptors in a preset's coarse and fine features.
+struct DescribedPoints {
+  std::vector<Eigen::Vector3d> xyz;  // [N], world
+  std::vector<float> coarse;         // [N, coarse channels], unit norm
+  std::vector<float> fine;           // [N, fine channels], unit norm
+
+  size_t size() const { return xyz.size(); }
+};
+
+// Dense features of a query.
+struct QueryFeatures {
+  FeatureMap coarse;
+  FeatureMap fine;
+};
+
+// The estimate's `support[i].point` indexes `points`. `maps_ms`, if not null,
+// receives the time of the coarse maps.
+PoseEstimate Localize(const FeaturePreset& preset,
+                      const QueryFeatures& query,
+                      const Camera& camera,
+                      const DescribedPoints& points,
+                      const NreEstimationOptions& options,
+                      uint64_t seed,
+                      double* coarse_maps_ms);
+
+}  // namespace nre
