@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Sets up, configures and builds. Leaves the executable at build/bin/colmap_nre.
+#
+# Usage: scripts/build.sh [--debug] [cmake arguments, e.g. -DNRE_SANITIZE=thread]
+#   --debug  a debug build, in build-debug/ instead
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/common.sh"
+
+type=Release
+build="$here/../build"
+if [[ ${1:-} == --debug ]]; then
+  shift
+  type=Debug
+  build="$here/../build-debug"
+fi
+
+"$here/setup.sh"
+cmake -S "$here/.." -B "$build" -G Ninja -DCMAKE_BUILD_TYPE="$type" \
+  -DCOLMAP_ROOT="$colmap_prefix" "$@"
+cmake --build "$build" --parallel "$jobs"
