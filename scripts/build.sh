@@ -17,6 +17,7 @@ if [[ ${1:-} == --debug ]]; then
 fi
 
 "$here/setup.sh"
+# An earlier run's COLMAP_DIR would win over COLMAP_ROOT.
 cmake -S "$here/.." -B "$build" -G Ninja -DCMAKE_BUILD_TYPE="$type" \
-  -DCOLMAP_ROOT="$colmap_prefix" "$@"
+  -UCOLMAP_DIR -UNRE_COLMAP_EXECUTABLE -DCOLMAP_ROOT="$colmap_prefix" "$@"
 cmake --build "$build" --parallel "$jobs"

@@ -5,7 +5,7 @@ nre_cache="${COLMAP_NRE_CACHE:-${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/col
 nre_cache="$(realpath -m "$nre_cache")"
 
 # The COLMAP to build against: the user's own, or the one that setup.sh builds.
-colmap_prefix="${COLMAP_ROOT:-$nre_cache/colmap-3.8}"
+colmap_prefix="$(realpath -m "${COLMAP_ROOT:-$nre_cache/colmap-3.8}")"
 
 # Ninja's own default is two jobs more than there are cores.
 jobs="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
