@@ -1,0 +1,270 @@
+#include "colmap_plugin/compat/camera.h"
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include <ceres/jet.h>
+
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+using Jet = ceres::Jet<double, 3>;
+
+// An unprojected position that lands further away than this when it is
+// projected again was not inverted at all.
+constexpr double kMaxInversionError_px = 1e-2;
+
+#if NRE_COLMAP_VERSION < 400
+
+template <typename Model>
+constexpr size_t kNumParams = Model::kNumParams;
+template <typename Model>
+constexpr int kModelId = Model::kModelId;
+
+template <typename Model, typename T>
+bool ImgFromCam(const T* params, const T& u, const T& v, const T& w, T* xy) {
+  if (!(w > T(std::numeric_limits<double>::epsilon()))) {
+    return false;
+  }
+  Model::WorldToImage(params, T(u / w), T(v / w), &xy[0], &xy[1]);
+  return true;
+}
+
+template <typename Model>
+bool RayFromImg(const double* params,
+                const Eigen::Vector2d& xy,
+                Eigen::Vector3d* ray) {
+  ray->z() = 1.0;
+  Model::ImageToWorld(params, xy.x(), xy.y(), &ray->x(), &ray->y());
+  return true;
+}
+
+#else
+
+template <typename Model>
+constexpr size_t kNumParams = Model::num_params;
+template <typename Model>
+constexpr int kModelId = static_cast<int>(Model::model_id);
+
+template <typename Model, typename T>
+bool ImgFromCam(const T* params, const T& u, const T& v, const T& w, T* xy) {
+  return Model::ImgFromCam(params, u, v, w, &xy[0], &xy[1]);
+}
+
+template <typename Model>
+bool RayFromImg(const double* params,
+                const Eigen::Vector2d& xy,
+                Eigen::Vector3d* ray) {
+  return Model::CamRayFromImg(
+      params, xy.x(), xy.y(), &ray->x(), &ray->y(), &ray->z());
+}
+
+#endif
+
+std::vector<size_t> FocalLengthIdxs(const colmap::Camera& camera) {
+  std::vector<size_t> idxs;
+  for (const size_t idx : camera.FocalLengthIdxs()) {
+    idxs.push_back(idx);
+  }
+  return idxs;
+}
+
+// Pixels per radian at the image's centre.
+double PixelsPerRadian(const colmap::Camera& camera) {
+  const std::vector<size_t> idxs = FocalLengthIdxs(camera);
+  if (idxs.empty()) {  // a panorama
+    return CameraWidth(camera) / (2.0 * M_PI);
+  }
+  double sum = 0.0;
+  for (const size_t idx : idxs) {
+    sum += CameraParams(camera)[idx];
+  }
+  return sum / idxs.size();
+}
+
+template <typename Model>
+class ColmapCamera : public Camera {
+ public:
+  explicit ColmapCamera(const colmap::Camera& camera)
+      : width_(CameraWidth(camera)),
+        height_(CameraHeight(camera)),
+        mean_focal_length_(PixelsPerRadian(camera)) {
+    for (size_t i = 0; i < kNumParams<Model>; ++i) {
+      params_[i] = CameraParams(camera)[i];
+      jet_params_[i] = Jet(params_[i]);
+    }
+  }
+
+  int Width() const override { return width_; }
+  int Height() const override { return height_; }
+  double MeanFocalLength() const override { return mean_focal_length_; }
+
+  bool Project(const Eigen::Vector3d& point_in_cam,
+               Eigen::Vector2d* xy,
+               Eigen::Matrix<double, 2, 3>* jacobian) const override {
+    if (jacobian == nullptr) {
+      return ImgFromCam<Model, double>(params_,
+                                       point_in_cam.x(),
+                                       point_in_cam.y(),
+                                       point_in_cam.z(),
+                                       xy->data()) &&
+             xy->allFinite();
+    }
+    const Jet u(point_in_cam.x(), 0);
+    const Jet v(point_in_cam.y(), 1);
+    const Jet w(point_in_cam.z(), 2);
+    Jet xy_jet[2];
+    if (!ImgFromCam<Model, Jet>(jet_params_, u, v, w, xy_jet)) {
+      return false;
+    }
+    *xy << xy_jet[0].a, xy_jet[1].a;
+    jacobian->row(0) = xy_jet[0].v.transpose();
+    jacobian->row(1) = xy_jet[1].v.transpose();
+    return xy->allFinite() && jacobian->allFinite();
+  }
+
+  bool Unproject(const Eigen::Vector2d& xy,
+                 Eigen::Vector3d* bearing) const override {
+    Eigen::Vector3d ray;
+    Eigen::Vector2d xy_again;
+    if (!RayFromImg<Model>(params_, xy, &ray) || !ray.allFinite() ||
+        !Project(ray, &xy_again, nullptr) ||
+        (xy_again - xy).norm() > kMaxInversionError_px) {
+      return false;
+    }
+    *bearing = ray.normalized();
+    return true;
+  }
+
+ private:
+  int width_;
+  int height_;
+  double mean_focal_length_;
+  double params_[kNumParams<Model>];
+  Jet jet_params_[kNumParams<Model>];
+};
+
+template <typename Model>
+void AddCameraModel(std::vector<CameraModelInfo>* models) {
+  models->push_back({Model::model_name,
+                     kModelId<Model>,
+                     kNumParams<Model>,
+                     Model::params_info});
+}
+
+std::vector<CameraModelInfo> ListCameraModels() {
+  std::vector<CameraModelInfo> models;
+#define CAMERA_MODEL_CASE(CameraModel) \
+  AddCameraModel<colmap::CameraModel>(&models);
+  CAMERA_MODEL_CASES
+#undef CAMERA_MODEL_CASE
+  return models;
+}
+
+std::string CameraModelNames() {
+  std::string names;
+  for (const CameraModelInfo& model : CameraModels()) {
+    names += (names.empty() ? "" : ", ") + model.name;
+  }
+  return names;
+}
+
+void CheckCamera(const colmap::Camera& camera, const CameraModelInfo& model) {
+  if (CameraWidth(camera) <= 0 || CameraHeight(camera) <= 0) {
+    std::ostringstream message;
+    message << "the image size " << CameraWidth(camera) << "x"
+            << CameraHeight(camera) << " is not positive";
+    throw InputError(message.str());
+  }
+  for (const double param : CameraParams(camera)) {
+    if (!std::isfinite(param)) {
+      throw InputError("a parameter of the camera is not finite (expected " +
+                       model.params_info + ")");
+    }
+  }
+  for (const size_t idx : FocalLengthIdxs(camera)) {
+    if (!(CameraParams(camera)[idx] > 0.0)) {
+      throw InputError("the focal length is not positive (expected " +
+                       model.params_info + ")");
+    }
+  }
+}
+
+}  // namespace
+
+const std::vector<CameraModelInfo>& CameraModels() {
+  static const std::vector<CameraModelInfo> models = ListCameraModels();
+  return models;
+}
+
+const CameraModelInfo* FindCameraModel(const std::string& name) {
+  for (const CameraModelInfo& model : CameraModels()) {
+    if (model.name == name) {
+      return &model;
+    }
+  }
+  return nullptr;
+}
+
+const CameraModelInfo* FindCameraModel(int id) {
+  for (const CameraModelInfo& model : CameraModels()) {
+    if (model.id == id) {
+      return &model;
+    }
+  }
+  return nullptr;
+}
+
+colmap::Camera MakeColmapCamera(const std::string& model_name,
+                                int width,
+                                int height,
+                                const std::vector<double>& params) {
+  const CameraModelInfo* model = FindCameraModel(model_name);
+  if (model == nullptr) {
+    throw InputError("unknown camera model '" + model_name + "' (" +
+                     colmap::GetVersionInfo() + " knows " + CameraModelNames() +
+                     ")");
+  }
+  if (params.size() != model->num_params) {
+    std::ostringstream message;
+    message << model_name << " has " << model->num_params << " parameters ("
+            << model->params_info << "), but " << params.size() << " are given";
+    throw InputError(message.str());
+  }
+  colmap::Camera camera;
+#if NRE_COLMAP_VERSION < 400
+  camera.SetModelId(model->id);
+  camera.SetWidth(width);
+  camera.SetHeight(height);
+  camera.SetParams(params);
+  camera.SetPriorFocalLength(true);
+#else
+  camera.model_id = static_cast<colmap::CameraModelId>(model->id);
+  camera.width = width;
+  camera.height = height;
+  camera.params = params;
+  camera.has_prior_focal_length = true;
+#endif
+  CheckCamera(camera, *model);
+  return camera;
+}
+
+std::unique_ptr<Camera> CreateCamera(const colmap::Camera& camera) {
+  const CameraModelInfo* model = FindCameraModel(CameraModelIdOf(camera));
+  if (model == nullptr || CameraParams(camera).size() != model->num_params) {
+    throw InputError("the camera has no model or no parameters");
+  }
+  CheckCamera(camera, *model);
+#define CAMERA_MODEL_CASE(CameraModel)                                  \
+  if (model->id == kModelId<colmap::CameraModel>) {                     \
+    return std::make_unique<ColmapCamera<colmap::CameraModel>>(camera); \
+  }
+  CAMERA_MODEL_CASES
+#undef CAMERA_MODEL_CASE
+  throw InputError("unknown camera model " + model->name);
+}
+
+}  // namespace nre

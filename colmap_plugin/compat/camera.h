@@ -1,0 +1,41 @@
+// Cameras of all models that the COLMAP underneath knows.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+#include "nre/camera.h"
+
+namespace nre {
+
+// Names of the camera models, in the order of their ids, and the id of each.
+struct CameraModelInfo {
+  std::string name;
+  int id = 0;
+  size_t num_params = 0;
+  std::string params_info;  // "fx, fy, cx, cy"
+};
+const std::vector<CameraModelInfo>& CameraModels();
+
+// The model with this name or id; null if this COLMAP has none.
+const CameraModelInfo* FindCameraModel(const std::string& name);
+const CameraModelInfo* FindCameraModel(int id);
+
+// A camera without an id. Sizes in pixels, parameters in COLMAP's order.
+// Throws InputError, saying what was expected, for an unknown model, a wrong
+// number of parameters, a size or focal length that is not positive, or a
+// parameter that is not finite.
+colmap::Camera MakeColmapCamera(const std::string& model_name,
+                                int width,
+                                int height,
+                                const std::vector<double>& params);
+
+// The estimator's view of a COLMAP camera. Project() has derivatives by
+// automatic differentiation of COLMAP's own projection; Unproject() returns
+// false where COLMAP's inverse does not lead back to the image position.
+// Throws InputError for a camera that MakeColmapCamera would refuse.
+std::unique_ptr<Camera> CreateCamera(const colmap::Camera& camera);
+
+}  // namespace nre

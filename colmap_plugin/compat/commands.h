@@ -1,0 +1,23 @@
+// The commands that the linked libcolmap brings along.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nre {
+
+using CommandFunction = std::function<int(int argc, char** argv)>;
+
+// Name and function of each. The functions take argv[0] = name of the program,
+// argv[1...] = options. InitializeColmap() must have been called.
+std::vector<std::pair<std::string, CommandFunction>> ColmapCommands();
+
+// What COLMAP's own main() does before it runs a command.
+void InitializeColmap(char** argv);
+
+// "COLMAP 3.8".
+std::string ColmapVersion();
+
+}  // namespace nre

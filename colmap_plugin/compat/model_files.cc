@@ -1,0 +1,586 @@
+#include "colmap_plugin/compat/model_files.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "colmap_plugin/compat/camera.h"
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+namespace fs = std::filesystem;
+
+#if NRE_COLMAP_VERSION < 400
+constexpr bool kHasRigsAndFrames = false;
+#else
+constexpr bool kHasRigsAndFrames = true;
+#endif
+
+constexpr uint64_t kNoPoint3D = std::numeric_limits<uint64_t>::max();
+
+[[noreturn]] void Fail(const fs::path& path, const std::string& what) {
+  throw InputError("The model file " + path.string() + " is damaged: " + what +
+                   ". Restore it or reconstruct the model again.");
+}
+
+template <typename... Args>
+std::string Text(const Args&... args) {
+  std::ostringstream stream;
+  (stream << ... << args);
+  return stream.str();
+}
+
+// What the files say about each other. The points come before the images, so
+// that nothing but their ids has to be remembered.
+class Consistency {
+ public:
+  void AddCamera(uint32_t id, int model_id, const std::vector<double>& params) {
+    const CameraModelInfo* model = FindCameraModel(model_id);
+    if (model == nullptr) {
+      Fail(path, Text("camera ", id, " has the unknown model ", model_id));
+    }
+    if (params.size() != model->num_params) {
+      Fail(path, Text("camera ", id, " has ", params.size(), " parameters"));
+    }
+    for (const double param : params) {
+      if (!std::isfinite(param)) {
+        Fail(path, Text("a parameter of camera ", id, " is not finite"));
+      }
+    }
+    if (!camera_ids_.insert(id).second) {
+      Fail(path, Text("camera ", id, " is there twice"));
+    }
+  }
+
+  void AddPoint(uint64_t id, const std::array<double, 3>& xyz) {
+    for (const double value : xyz) {
+      if (!std::isfinite(value)) {
+        Fail(path, Text("the position of point ", id, " is not finite"));
+      }
+    }
+    point_ids_.push_back(id);
+  }
+
+  void AddTrackElement(uint64_t point_id, uint32_t image_id, uint32_t index) {
+    LastObservation& last = last_observations_[image_id];
+    if (index >= last.index) {
+      last = {index, point_id};
+    }
+  }
+
+  void EndPoints() {
+    std::sort(point_ids_.begin(), point_ids_.end());
+    const auto twice = std::adjacent_find(point_ids_.begin(), point_ids_.end());
+    if (twice != point_ids_.end()) {
+      Fail(path, Text("point ", *twice, " is there twice"));
+    }
+  }
+
+  // `pose`: qw, qx, qy, qz, tx, ty, tz.
+  void AddImage(uint32_t id,
+                const std::array<double, 7>& pose,
+                uint32_t camera_id,
+                const std::string& name) {
+    double squared_norm = 0.0;
+    for (size_t i = 0; i < pose.size(); ++i) {
+      if (!std::isfinite(pose[i])) {
+        Fail(path,
+             Text("the pose of image ", id, " (", name, ") is not finite"));
+      }
+      squared_norm += i < 4 ? pose[i] * pose[i] : 0.0;
+    }
+    if (squared_norm == 0.0) {
+      Fail(path, Text("the rotation of image ", id, " (", name, ") is zero"));
+    }
+    if (camera_ids_.count(camera_id) == 0) {
+      Fail(path,
+           Text("image ",
+                id,
+                " (",
+                name,
+                ") has camera ",
+                camera_id,
+                ", which the cameras file lacks"));
+    }
+    if (name.empty() || !image_names_.insert(name).second) {
+      Fail(path, Text("image ", id, " has no name or one used before: ", name));
+    }
+    if (!image_ids_.insert(id).second) {
+      Fail(path, Text("image ", id, " is there twice"));
+    }
+  }
+
+  void AddPoint2D(uint32_t image_id, double x, double y, uint64_t point_id) {
+    if (!std::isfinite(x) || !std::isfinite(y)) {
+      Fail(path, Text("a 2D point of image ", image_id, " is not finite"));
+    }
+    if (point_id != kNoPoint3D &&
+        !std::binary_search(point_ids_.begin(), point_ids_.end(), point_id)) {
+      Fail(path,
+           Text("image ",
+                image_id,
+                " observes point ",
+                point_id,
+                ", which the points3D file lacks"));
+    }
+  }
+
+  void EndImage(uint32_t image_id, uint64_t num_points2D) {
+    const auto last = last_observations_.find(image_id);
+    if (last != last_observations_.end() &&
+        last->second.index >= num_points2D) {
+      Fail(path,
+           Text("image ",
+                image_id,
+                " has ",
+                num_points2D,
+                " 2D points, but the track of point ",
+                last->second.point_id,
+                " names its 2D point ",
+                last->second.index));
+    }
+  }
+
+  void EndImages() {
+    for (const auto& [image_id, last] : last_observations_) {
+      if (image_ids_.count(image_id) == 0) {
+        Fail(path,
+             Text("image ",
+                  image_id,
+                  ", which the track of point ",
+                  last.point_id,
+                  " names, is missing"));
+      }
+    }
+  }
+
+  // The file that is being read, for messages.
+  fs::path path;
+
+ private:
+  struct LastObservation {
+    uint32_t index = 0;
+    uint64_t point_id = 0;
+  };
+
+  std::set<uint32_t> camera_ids_;
+  std::set<uint32_t> image_ids_;
+  std::set<std::string> image_names_;
+  std::vector<uint64_t> point_ids_;
+  std::map<uint32_t, LastObservation> last_observations_;
+};
+
+// Reads little-endian values and never past the end of the file.
+class BinaryFile {
+ public:
+  explicit BinaryFile(const fs::path& path)
+      : path_(path), file_(path, std::ios::binary) {
+    std::error_code error;
+    remaining_ = fs::file_size(path, error);
+    if (!file_ || error) {
+      throw InputError("The model file " + path.string() +
+                       " cannot be read. Check that it exists and that you "
+                       "may read it.");
+    }
+  }
+
+  template <typename T>
+  T Read() {
+    T value;
+    Require(sizeof(T));
+    file_.read(reinterpret_cast<char*>(&value), sizeof(T));
+    if (!file_) {
+      Fail(path_, "it cannot be read to its end");
+    }
+    remaining_ -= sizeof(T);
+    return value;
+  }
+
+  template <size_t N>
+  std::array<double, N> ReadDoubles() {
+    return Read<std::array<double, N>>();
+  }
+
+  // A number of records of at least `min_size` bytes each, which must still
+  // fit into the file.
+  uint64_t ReadCount(size_t min_size) {
+    const uint64_t count = Read<uint64_t>();
+    if (count > remaining_ / min_size) {
+      Fail(path_,
+           Text("it is truncated (",
+                count,
+                " records are announced where ",
+                remaining_,
+                " bytes are left)"));
+    }
+    return count;
+  }
+
+  std::string ReadName() {
+    std::string name;
+    for (char c = Read<char>(); c != '\0'; c = Read<char>()) {
+      name += c;
+    }
+    return name;
+  }
+
+  void End() const {
+    if (remaining_ != 0) {
+      Fail(path_, Text(remaining_, " bytes follow its last record"));
+    }
+  }
+
+ private:
+  void Require(uint64_t num_bytes) const {
+    if (num_bytes > remaining_) {
+      Fail(path_, "it is truncated");
+    }
+  }
+
+  fs::path path_;
+  std::ifstream file_;
+  uint64_t remaining_ = 0;
+};
+
+void WalkBinaryCameras(const fs::path& path,
+                       Consistency* model,
+                       ModelFilesSummary* summary) {
+  BinaryFile file(path);
+  summary->num_cameras = file.ReadCount(24);
+  for (size_t i = 0; i < summary->num_cameras; ++i) {
+    const uint32_t id = file.Read<uint32_t>();
+    const int model_id = file.Read<int32_t>();
+    file.Read<std::array<uint64_t, 2>>();  // size
+    const CameraModelInfo* info = FindCameraModel(model_id);
+    std::vector<double> params(info == nullptr ? 0 : info->num_params);
+    for (double& param : params) {
+      param = file.Read<double>();
+    }
+    model->AddCamera(id, model_id, params);
+  }
+  file.End();
+}
+
+void WalkBinaryPoints(const fs::path& path,
+                      Consistency* model,
+                      ModelFilesSummary* summary) {
+  BinaryFile file(path);
+  summary->num_points = file.ReadCount(51);
+  for (size_t i = 0; i < summary->num_points; ++i) {
+    const uint64_t id = file.Read<uint64_t>();
+    model->AddPoint(id, file.ReadDoubles<3>());
+    file.Read<std::array<uint8_t, 3>>();  // colour
+    file.Read<double>();                  // error
+    const uint64_t length = file.ReadCount(8);
+    for (uint64_t j = 0; j < length; ++j) {
+      const uint32_t image_id = file.Read<uint32_t>();
+      model->AddTrackElement(id, image_id, file.Read<uint32_t>());
+    }
+  }
+  file.End();
+}
+
+void WalkBinaryImages(const fs::path& path,
+                      Consistency* model,
+                      ModelFilesSummary* summary) {
+  BinaryFile file(path);
+  summary->num_images = file.ReadCount(73);
+  for (size_t i = 0; i < summary->num_images; ++i) {
+    const uint32_t id = file.Read<uint32_t>();
+    const std::array<double, 7> pose = file.ReadDoubles<7>();
+    const uint32_t camera_id = file.Read<uint32_t>();
+    model->AddImage(id, pose, camera_id, file.ReadName());
+    const uint64_t num_points2D = file.ReadCount(24);
+    for (uint64_t j = 0; j < num_points2D; ++j) {
+      const std::array<double, 2> xy = file.ReadDoubles<2>();
+      const uint64_t point_id = file.Read<uint64_t>();
+      model->AddPoint2D(id, xy[0], xy[1], point_id);
+      summary->num_observations += point_id != kNoPoint3D;
+    }
+    model->EndImage(id, num_points2D);
+  }
+  file.End();
+}
+
+void CheckFinitePose(const fs::path& path,
+                     const std::array<double, 7>& pose,
+                     const std::string& owner) {
+  for (const double value : pose) {
+    if (!std::isfinite(value)) {
+      Fail(path, "the pose of " + owner + " is not finite");
+    }
+  }
+}
+
+void WalkBinaryRigs(const fs::path& path) {
+  BinaryFile file(path);
+  const uint64_t num_rigs = file.ReadCount(8);
+  for (uint64_t i = 0; i < num_rigs; ++i) {
+    const uint32_t id = file.Read<uint32_t>();
+    const uint32_t num_sensors = file.Read<uint32_t>();
+    for (uint32_t j = 0; j < num_sensors; ++j) {
+      file.Read<std::array<uint32_t, 2>>();  // type and id
+      // The first is the reference sensor, which needs no pose.
+      if (j > 0 && file.Read<uint8_t>() != 0) {
+        CheckFinitePose(path, file.ReadDoubles<7>(), Text("rig ", id));
+      }
+    }
+  }
+  file.End();
+}
+
+void WalkBinaryFrames(const fs::path& path) {
+  BinaryFile file(path);
+  const uint64_t num_frames = file.ReadCount(68);
+  for (uint64_t i = 0; i < num_frames; ++i) {
+    const uint32_t id = file.Read<uint32_t>();
+    file.Read<uint32_t>();  // rig
+    CheckFinitePose(path, file.ReadDoubles<7>(), Text("frame ", id));
+    const uint32_t num_data = file.Read<uint32_t>();
+    for (uint32_t j = 0; j < num_data; ++j) {
+      file.Read<std::array<uint32_t, 2>>();  // sensor type and id
+      file.Read<uint64_t>();                 // data id
+    }
+  }
+  file.End();
+}
+
+// Lines of a text file, with their numbers; each is cut into words.
+class TextFile {
+ public:
+  explicit TextFile(const fs::path& path) : path_(path), file_(path) {
+    if (!file_) {
+      throw InputError("The model file " + path.string() +
+                       " cannot be read. Check that it exists and that you "
+                       "may read it.");
+    }
+  }
+
+  // The next line that is neither empty nor a comment.
+  bool NextRecord() {
+    while (NextLine()) {
+      if (!words_.empty() && words_[0][0] != '#') {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // The next line, whatever is in it.
+  bool NextLine() {
+    std::string line;
+    words_.clear();
+    word_ = 0;
+    if (!std::getline(file_, line)) {
+      return false;
+    }
+    ++line_number_;
+    std::istringstream stream(line);
+    for (std::string word; stream >> word;) {
+      words_.push_back(word);
+    }
+    return true;
+  }
+
+  bool HasWord() const { return word_ < words_.size(); }
+
+  std::string Word() {
+    if (!HasWord()) {
+      FailLine("ends too early");
+    }
+    return words_[word_++];
+  }
+
+  double Double() {
+    const std::string word = Word();
+    char* end = nullptr;
+    const double value = std::strtod(word.c_str(), &end);
+    if (end == word.c_str() || *end != '\0') {
+      FailLine("has '" + word + "' where a number belongs");
+    }
+    return value;
+  }
+
+  // -1 is COLMAP's spelling of "none", the largest id.
+  uint64_t Id() {
+    const std::string word = Word();
+    char* end = nullptr;
+    const long long value = std::strtoll(word.c_str(), &end, 10);
+    if (end == word.c_str() || *end != '\0' || value < -1) {
+      FailLine("has '" + word + "' where an id belongs");
+    }
+    return static_cast<uint64_t>(value);
+  }
+
+  uint32_t Id32() { return static_cast<uint32_t>(Id()); }
+
+  template <size_t N>
+  std::array<double, N> Doubles() {
+    std::array<double, N> values;
+    for (double& value : values) {
+      value = Double();
+    }
+    return values;
+  }
+
+  [[noreturn]] void FailLine(const std::string& what) const {
+    Fail(path_, Text("line ", line_number_, " ", what));
+  }
+
+ private:
+  fs::path path_;
+  std::ifstream file_;
+  size_t line_number_ = 0;
+  std::vector<std::string> words_;
+  size_t word_ = 0;
+};
+
+void WalkTextCameras(const fs::path& path,
+                     Consistency* model,
+                     ModelFilesSummary* summary) {
+  TextFile file(path);
+  while (file.NextRecord()) {
+    const uint32_t id = file.Id32();
+    const std::string model_name = file.Word();
+    const CameraModelInfo* info = FindCameraModel(model_name);
+    if (info == nullptr) {
+      file.FailLine("has the unknown camera model '" + model_name + "'");
+    }
+    file.Id();  // width
+    file.Id();  // height
+    std::vector<double> params;
+    while (file.HasWord()) {
+      params.push_back(file.Double());
+    }
+    model->AddCamera(id, info->id, params);
+    ++summary->num_cameras;
+  }
+}
+
+void WalkTextPoints(const fs::path& path,
+                    Consistency* model,
+                    ModelFilesSummary* summary) {
+  TextFile file(path);
+  while (file.NextRecord()) {
+    const uint64_t id = file.Id();
+    model->AddPoint(id, file.Doubles<3>());
+    file.Doubles<4>();  // colour and error
+    while (file.HasWord()) {
+      const uint32_t image_id = file.Id32();
+      model->AddTrackElement(id, image_id, file.Id32());
+    }
+    ++summary->num_points;
+  }
+}
+
+void WalkTextImages(const fs::path& path,
+                    Consistency* model,
+                    ModelFilesSummary* summary) {
+  TextFile file(path);
+  while (file.NextRecord()) {
+    const uint32_t id = file.Id32();
+    const std::array<double, 7> pose = file.Doubles<7>();
+    const uint32_t camera_id = file.Id32();
+    model->AddImage(id, pose, camera_id, file.Word());
+    if (file.HasWord()) {
+      file.FailLine("has more than an image's name at its end");
+    }
+    ++summary->num_images;
+    if (!file.NextLine()) {
+      file.FailLine("is not followed by a line of 2D points");
+    }
+    uint64_t num_points2D = 0;
+    for (; file.HasWord(); ++num_points2D) {
+      const std::array<double, 2> xy = file.Doubles<2>();
+      const uint64_t point_id = file.Id();
+      model->AddPoint2D(id, xy[0], xy[1], point_id);
+      summary->num_observations += point_id != kNoPoint3D;
+    }
+    model->EndImage(id, num_points2D);
+  }
+}
+
+bool HasFiles(const fs::path& folder, const std::string& extension) {
+  return fs::is_regular_file(folder / ("cameras" + extension)) &&
+         fs::is_regular_file(folder / ("images" + extension)) &&
+         fs::is_regular_file(folder / ("points3D" + extension));
+}
+
+}  // namespace
+
+const std::vector<std::string>& ModelFileNames() {
+  static const std::vector<std::string> names =
+      kHasRigsAndFrames ? std::vector<std::string>{"rigs.bin",
+                                                   "cameras.bin",
+                                                   "frames.bin",
+                                                   "images.bin",
+                                                   "points3D.bin"}
+                        : std::vector<std::string>{
+                              "cameras.bin", "images.bin", "points3D.bin"};
+  return names;
+}
+
+bool HoldsModel(const std::string& path) {
+  for (const char* stem : {"cameras", "images", "points3D", "rigs", "frames"}) {
+    for (const char* extension : {".bin", ".txt"}) {
+      if (fs::exists(fs::path(path) / (std::string(stem) + extension))) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+ModelFilesSummary CheckModelFiles(const std::string& path) {
+  const fs::path folder(path);
+  if (!fs::is_directory(folder)) {
+    throw InputError("The model folder " + path + " does not exist.");
+  }
+  ModelFilesSummary summary;
+  summary.binary = HasFiles(folder, ".bin");
+  if (!summary.binary && !HasFiles(folder, ".txt")) {
+    throw InputError("The folder " + path +
+                     " holds no complete COLMAP model: expected cameras, "
+                     "images and points3D, all three as .bin or as .txt.");
+  }
+
+  Consistency model;
+  if (summary.binary) {
+    model.path = folder / "cameras.bin";
+    WalkBinaryCameras(model.path, &model, &summary);
+    model.path = folder / "points3D.bin";
+    WalkBinaryPoints(model.path, &model, &summary);
+    model.EndPoints();
+    model.path = folder / "images.bin";
+    WalkBinaryImages(model.path, &model, &summary);
+    if (kHasRigsAndFrames && fs::exists(folder / "rigs.bin")) {
+      WalkBinaryRigs(folder / "rigs.bin");
+    }
+    if (kHasRigsAndFrames && fs::exists(folder / "frames.bin")) {
+      WalkBinaryFrames(folder / "frames.bin");
+    }
+  } else {
+    model.path = folder / "cameras.txt";
+    WalkTextCameras(model.path, &model, &summary);
+    model.path = folder / "points3D.txt";
+    WalkTextPoints(model.path, &model, &summary);
+    model.EndPoints();
+    model.path = folder / "images.txt";
+    WalkTextImages(model.path, &model, &summary);
+  }
+  model.EndImages();
+  return summary;
+}
+
+}  // namespace nre

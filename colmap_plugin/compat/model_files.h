@@ -1,0 +1,34 @@
+// Checks the files of a COLMAP model before COLMAP reads them: 3.8 aborts, runs
+// out of memory or returns garbage on files that are truncated or damaged.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace nre {
+
+struct ModelFilesSummary {
+  bool binary = false;
+  size_t num_cameras = 0;
+  size_t num_images = 0;
+  size_t num_points = 0;
+  size_t num_observations = 0;
+};
+
+// Names of the files that this COLMAP writes for a binary model.
+const std::vector<std::string>& ModelFileNames();
+
+// True if `path` has any file of a model, binary or text.
+bool HoldsModel(const std::string& path);
+
+// Walks through every record of the model in the folder `path` (binary files
+// win over text files, as in COLMAP). Throws InputError, naming the file and
+// what is wrong with it, if
+// - a file is missing, ends too early or goes on after its last record,
+// - an id or name is used twice, an image has no such camera, a track no such
+//   image or 2D point, a 2D point no such 3D point,
+// - a camera model is unknown, or a number is not finite.
+ModelFilesSummary CheckModelFiles(const std::string& path);
+
+}  // namespace nre

@@ -1,0 +1,193 @@
+#include "colmap_plugin/compat/reconstruction.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "colmap_plugin/compat/model_files.h"
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+#if NRE_COLMAP_VERSION < 400
+
+void AddCamera(const colmap::Camera& camera, colmap::Reconstruction* model) {
+  model->AddCamera(camera);
+}
+
+void AddImage(colmap::Image image,
+              const Rigid3d& cam_from_world,
+              colmap::Reconstruction* model) {
+  const Eigen::Quaterniond& q = cam_from_world.rotation;
+  image.SetQvec(Eigen::Vector4d(q.w(), q.x(), q.y(), q.z()));
+  image.SetTvec(cam_from_world.translation);
+  image.SetUp(model->Camera(image.CameraId()));
+  const colmap::image_t image_id = image.ImageId();
+  model->AddImage(std::move(image));
+  model->RegisterImage(image_id);
+}
+
+#else
+
+void AddCamera(const colmap::Camera& camera, colmap::Reconstruction* model) {
+  model->AddCamera(camera);
+}
+
+// The rig that the camera belongs to; a new one of its own if there is none.
+colmap::rig_t RigOfCamera(colmap::camera_t camera_id,
+                          colmap::Reconstruction* model) {
+  const colmap::sensor_t sensor(colmap::SensorType::CAMERA, camera_id);
+  colmap::rig_t next_id = camera_id;
+  for (const auto& [rig_id, rig] : model->Rigs()) {
+    if (rig.HasSensor(sensor)) {
+      return rig_id;
+    }
+    if (model->ExistsRig(camera_id)) {
+      next_id = std::max(next_id, rig_id + 1);
+    }
+  }
+  colmap::Rig rig;
+  rig.SetRigId(next_id);
+  rig.AddRefSensor(sensor);
+  model->AddRig(std::move(rig));
+  return next_id;
+}
+
+void AddImage(colmap::Image image,
+              const Rigid3d& cam_from_world,
+              colmap::Reconstruction* model) {
+  colmap::frame_t frame_id = image.ImageId();
+  if (model->ExistsFrame(frame_id)) {
+    for (const auto& [id, _] : model->Frames()) {
+      frame_id = std::max(frame_id, id + 1);
+    }
+  }
+  const colmap::rig_t rig_id = RigOfCamera(image.CameraId(), model);
+  colmap::Rigid3d rig_from_world(cam_from_world.rotation,
+                                 cam_from_world.translation);
+  const colmap::Rig& rig = model->Rig(rig_id);
+  const colmap::sensor_t sensor(colmap::SensorType::CAMERA, image.CameraId());
+  if (!rig.IsRefSensor(sensor)) {
+    rig_from_world =
+        colmap::Inverse(rig.SensorFromRig(sensor)) * rig_from_world;
+  }
+  colmap::Frame frame;
+  frame.SetFrameId(frame_id);
+  frame.SetRigId(rig_id);
+  frame.AddDataId(image.DataId());
+  frame.SetRigFromWorld(rig_from_world);
+  image.SetFrameId(frame_id);
+  model->AddFrame(std::move(frame));
+  model->AddImage(std::move(image));
+}
+
+#endif
+
+}  // namespace
+
+void ReadModel(const std::string& path, colmap::Reconstruction* model) {
+  const ModelFilesSummary files = CheckModelFiles(path);
+  if (files.num_images == 0 || files.num_points == 0) {
+    throw InputError("The model in " + path + " is empty: it has " +
+                     std::to_string(files.num_images) + " images and " +
+                     std::to_string(files.num_points) +
+                     " points. Queries need images with 3D points.");
+  }
+  try {
+    model->Read(path);
+  } catch (const std::exception& error) {
+    throw InputError("COLMAP cannot read the model in " + path + ": " +
+                     error.what());
+  }
+  if (RegisteredImages(*model).empty()) {
+    throw InputError("No image of the model in " + path + " has a pose.");
+  }
+}
+
+void WriteModel(const colmap::Reconstruction& model, const std::string& path) {
+  try {
+    model.WriteBinary(path);
+    const ModelFilesSummary files = CheckModelFiles(path);
+    if (files.num_cameras == model.NumCameras() &&
+        files.num_images == model.NumRegImages() &&
+        files.num_points == model.NumPoints3D()) {
+      return;
+    }
+  } catch (const std::exception&) {
+    // The files that the model was read from were whole, so the new ones lost
+    // something on their way to the disk.
+  }
+  throw std::runtime_error("The model could not be written completely to " +
+                           path + ". Is the disk full?");
+}
+
+std::vector<colmap::image_t> RegisteredImages(
+    const colmap::Reconstruction& model) {
+  std::vector<colmap::image_t> ids;
+  for (const auto& [name, id] : ImageIdsByName(model)) {
+    if (HasPose(model.Image(id))) {
+      ids.push_back(id);
+    }
+  }
+  return ids;
+}
+
+std::map<std::string, colmap::image_t> ImageIdsByName(
+    const colmap::Reconstruction& model) {
+  std::map<std::string, colmap::image_t> ids;
+  for (const auto& [id, image] : model.Images()) {
+    ids.emplace(image.Name(), id);
+  }
+  return ids;
+}
+
+colmap::camera_t NextCameraId(const colmap::Reconstruction& model) {
+  colmap::camera_t next = 1;
+  for (const auto& [id, _] : model.Cameras()) {
+    next = std::max(next, id + 1);
+  }
+  return next;
+}
+
+colmap::image_t NextImageId(const colmap::Reconstruction& model) {
+  colmap::image_t next = 1;
+  for (const auto& [id, _] : model.Images()) {
+    next = std::max(next, id + 1);
+  }
+  return next;
+}
+
+void AddRegisteredImage(const colmap::Camera& camera,
+                        colmap::camera_t camera_id,
+                        colmap::image_t image_id,
+                        const std::string& name,
+                        const Rigid3d& cam_from_world,
+                        const std::vector<ImagePoint>& points,
+                        colmap::Reconstruction* model) {
+  if (!model->ExistsCamera(camera_id)) {
+    colmap::Camera new_camera = camera;
+    SetCameraId(camera_id, &new_camera);
+    AddCamera(new_camera, model);
+  }
+
+  colmap::Image image;
+  image.SetImageId(image_id);
+  image.SetName(name);
+  image.SetCameraId(camera_id);
+  std::vector<Eigen::Vector2d> xys;
+  for (const ImagePoint& point : points) {
+    xys.push_back(point.xy);
+  }
+  image.SetPoints2D(xys);
+  AddImage(std::move(image), cam_from_world, model);
+
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (points[i].point3D_id != colmap::kInvalidPoint3DId) {
+      model->AddObservation(
+          points[i].point3D_id,
+          colmap::TrackElement(image_id, static_cast<colmap::point2D_t>(i)));
+    }
+  }
+}
+
+}  // namespace nre

@@ -1,0 +1,53 @@
+// Reading, extending and writing COLMAP models.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+#include "nre/rigid3.h"
+
+namespace nre {
+
+// Reads the model (binary or text) in the folder `path` after checking its
+// files (see model_files.h). Throws InputError for anything wrong with it and
+// for a model without registered images or without points.
+void ReadModel(const std::string& path, colmap::Reconstruction* model);
+
+// Writes the model, binary, into the existing folder `path` and checks what
+// lies there afterwards: COLMAP's writers do not notice a full disk. Throws
+// std::runtime_error if the files are not complete.
+void WriteModel(const colmap::Reconstruction& model, const std::string& path);
+
+// Ids of the images that have a pose, in the order of their names.
+std::vector<colmap::image_t> RegisteredImages(
+    const colmap::Reconstruction& model);
+
+// Ids of all images by name.
+std::map<std::string, colmap::image_t> ImageIdsByName(
+    const colmap::Reconstruction& model);
+
+// The smallest ids above all those in use.
+colmap::camera_t NextCameraId(const colmap::Reconstruction& model);
+colmap::image_t NextImageId(const colmap::Reconstruction& model);
+
+// A 2D point of a new image, and the 3D point that it observes
+// (colmap::kInvalidPoint3DId: none). Image coordinates are COLMAP's.
+struct ImagePoint {
+  Eigen::Vector2d xy = Eigen::Vector2d::Zero();
+  colmap::point3D_t point3D_id = colmap::kInvalidPoint3DId;
+};
+
+// Adds an image with a pose and lengthens the tracks of the points that it
+// observes. The camera is added unless the model has one with its id. Image id
+// and name must be new, the 3D points must exist, each observed at most once.
+void AddRegisteredImage(const colmap::Camera& camera,
+                        colmap::camera_t camera_id,
+                        colmap::image_t image_id,
+                        const std::string& name,
+                        const Rigid3d& cam_from_world,
+                        const std::vector<ImagePoint>& points,
+                        colmap::Reconstruction* model);
+
+}  // namespace nre

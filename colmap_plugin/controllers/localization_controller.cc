@@ -1,0 +1,309 @@
+#include "colmap_plugin/controllers/localization_controller.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/reconstruction.h"
+#include "nre/error.h"
+#include "s2d/image.h"
+
+namespace nre {
+namespace {
+
+// Time since construction or the last lap.
+class Stopwatch {
+ public:
+  double Lap_ms() {
+    const Clock::time_point now = Clock::now();
+    const double ms =
+        std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return ms;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+};
+
+// FNV-1a, the same on every platform.
+uint64_t HashOfName(const std::string& name) {
+  uint64_t hash = 0xcbf29ce484222325ull;
+  for (const unsigned char c : name) {
+    hash = (hash ^ c) * 0x100000001b3ull;
+  }
+  return hash;
+}
+
+// At most `count` elements, evenly spread over all of them.
+std::vector<colmap::image_t> SpreadEvenly(
+    const std::vector<colmap::image_t>& all, size_t count) {
+  if (all.size() <= count) {
+    return all;
+  }
+  std::vector<colmap::image_t> some;
+  for (size_t i = 0; i < count; ++i) {
+    some.push_back(all[i * all.size() / count]);
+  }
+  return some;
+}
+
+size_t NumThreads(int num_threads, size_t num_queries) {
+  const size_t wanted = num_threads > 0 ? static_cast<size_t>(num_threads)
+                                        : std::thread::hardware_concurrency();
+  return std::max<size_t>(1, std::min(wanted, num_queries));
+}
+
+}  // namespace
+
+bool LocalizationOptions::Check() const {
+  return estimation.Check() && max_num_probed_references > 0 &&
+         num_probe_points >= 3 && num_probe_hypotheses > 0 &&
+         num_references > 0 && max_num_cached_references > 0 &&
+         (num_threads == -1 || num_threads > 0);
+}
+
+LocalizationController::LocalizationController(
+    const colmap::Reconstruction& model,
+    const std::string& image_path,
+    const FeaturePreset& preset,
+    const LocalizationOptions& options,
+    const std::atomic<bool>* stop)
+    : model_(model),
+      image_path_(image_path),
+      preset_(preset),
+      options_(options),
+      stop_(stop),
+      registered_images_(RegisteredImages(model)),
+      cache_(model, image_path, preset, options.max_num_cached_references) {}
+
+std::vector<QueryResult> LocalizationController::Run(
+    const std::vector<Query>& queries,
+    const std::vector<QueryReferences>& references,
+    const std::function<void(const QueryResult&)>& on_result) {
+  std::vector<QueryResult> results(queries.size());
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;  // the first; the others end soon after
+
+  const auto work = [&]() {
+    try {
+      for (size_t i = next++; i < queries.size(); i = next++) {
+        CheckStop();
+        results[i] = LocalizeQuery(
+            queries[i], references.empty() ? QueryReferences() : references[i]);
+        std::lock_guard<std::mutex> lock(mutex);
+        if (on_result != nullptr) {
+          on_result(results[i]);
+        }
+      }
+    } catch (...) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (failure == nullptr) {
+        failure = std::current_exception();
+      }
+      next = queries.size();
+    }
+  };
+
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < NumThreads(options_.num_threads, queries.size());
+       ++i) {
+    threads.emplace_back(work);
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  if (failure != nullptr) {
+    std::rethrow_exception(failure);
+  }
+  return results;
+}
+
+QueryResult LocalizationController::LocalizeQuery(
+    const Query& query, const QueryReferences& references) {
+  QueryResult result;
+  result.name = query.name;
+  Stopwatch stopwatch;
+  try {
+    if (!query.error.empty()) {
+      throw InputError(query.error);
+    }
+    Estimate(query, references, &result);
+  } catch (const InputError& error) {
+    result.estimate = PoseEstimate();
+    result.estimate.verdict = Verdict::kFailed;
+    result.estimate.reason = error.what();
+  }
+  result.total_ms = stopwatch.Lap_ms();
+  return result;
+}
+
+void LocalizationController::Estimate(const Query& query,
+                                      const QueryReferences& given,
+                                      QueryResult* result) {
+  const std::unique_ptr<Camera> camera = CreateCamera(query.camera);
+  const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
+
+  std::vector<colmap::image_t> image_ids;
+  for (const colmap::image_t image_id : given.image_ids) {
+    if (model_.Image(image_id).Name() != query.name &&
+        std::count(image_ids.begin(), image_ids.end(), image_id) == 0) {
+      image_ids.push_back(image_id);
+    }
+  }
+  if (given.given && image_ids.empty()) {
+    throw InputError(
+        "the pairs file gives it no reference image of the model other than "
+        "itself");
+  }
+
+  Stopwatch stopwatch;
+  const Image image =
+      ReadImage((std::filesystem::path(image_path_) / query.name).string());
+  if (image.width != camera->Width() || image.height != camera->Height()) {
+    throw InputError("its file has " + std::to_string(image.width) + "x" +
+                     std::to_string(image.height) +
+                     " pixels, but its camera is stated with " +
+                     std::to_string(camera->Width()) + "x" +
+                     std::to_string(camera->Height()));
+  }
+  result->read_ms = stopwatch.Lap_ms();
+  const QueryFeatures features = {preset_.coarse->Extract(image),
+                                  preset_.fine->Extract(image)};
+  result->features_ms = stopwatch.Lap_ms();
+
+  if (!given.given) {
+    image_ids = ChooseReferences(features, *camera, query.name, seed);
+    result->references_chosen = true;
+    result->choose_references_ms = stopwatch.Lap_ms();
+  }
+
+  std::vector<std::shared_ptr<const ReferenceDescription>> references;
+  for (const colmap::image_t image_id : image_ids) {
+    CheckStop();
+    try {
+      references.push_back(cache_.Get(image_id));
+      result->references.push_back(model_.Image(image_id).Name());
+    } catch (const InputError& error) {
+      result->warnings.push_back(error.what());
+    }
+  }
+  if (references.empty()) {
+    throw InputError(result->warnings.front());
+  }
+  const DescribedPoints points =
+      ChoosePoints(model_,
+                   references,
+                   preset_,
+                   options_.estimation.max_num_points,
+                   options_.random_seed,
+                   &result->point3D_ids);
+  result->describe_references_ms = stopwatch.Lap_ms();
+
+  result->estimate = Localize(preset_,
+                              features,
+                              *camera,
+                              points,
+                              options_.estimation,
+                              seed,
+                              &result->coarse_maps_ms);
+}
+
+std::vector<colmap::image_t> LocalizationController::ChooseReferences(
+    const QueryFeatures& features,
+    const Camera& camera,
+    const std::string& query_name,
+    uint64_t seed) {
+  NreEstimationOptions estimation = options_.estimation;
+  estimation.max_num_points = options_.num_probe_points;
+  estimation.num_hypotheses =
+      std::min(estimation.num_hypotheses, options_.num_probe_hypotheses);
+
+  // The lower the mean cost, the more a reference explains.
+  std::vector<std::pair<double, colmap::image_t>> costs;
+  std::string problem = "the model has no reference image other than itself";
+  for (const colmap::image_t image_id :
+       SpreadEvenly(registered_images_, options_.max_num_probed_references)) {
+    CheckStop();
+    if (model_.Image(image_id).Name() == query_name) {
+      continue;
+    }
+    try {
+      std::vector<colmap::point3D_t> point3D_ids;
+      const DescribedPoints points = ChoosePoints(model_,
+                                                  {cache_.Get(image_id)},
+                                                  preset_,
+                                                  estimation.max_num_points,
+                                                  options_.random_seed,
+                                                  &point3D_ids);
+      const PoseEstimate estimate = Localize(
+          preset_, features, camera, points, estimation, seed, nullptr);
+      if (estimate.verdict == Verdict::kFailed) {
+        problem = estimate.reason;
+      } else {
+        costs.emplace_back(estimate.coarse_cost, image_id);
+      }
+    } catch (const InputError& error) {
+      problem = error.what();
+    }
+  }
+  if (costs.empty()) {
+    throw InputError("no reference image can be used: " + problem);
+  }
+  std::stable_sort(
+      costs.begin(), costs.end(), [](const auto& a, const auto& b) {
+        return a.first < b.first;
+      });
+  std::vector<colmap::image_t> best;
+  for (size_t i = 0;
+       i < std::min<size_t>(costs.size(), options_.num_references);
+       ++i) {
+    best.push_back(costs[i].second);
+  }
+  return best;
+}
+
+void LocalizationController::CheckStop() const {
+  if (stop_ != nullptr && *stop_) {
+    throw Interrupted();
+  }
+}
+
+std::vector<QueryReferences> ResolvePairs(const Pairs& pairs,
+                                          const std::vector<Query>& queries,
+                                          const colmap::Reconstruction& model,
+                                          std::vector<std::string>* absent) {
+  const std::map<std::string, colmap::image_t> image_ids =
+      ImageIdsByName(model);
+  std::set<std::string> absent_names;
+  std::vector<QueryReferences> all;
+  for (const Query& query : queries) {
+    QueryReferences references;
+    references.given = true;
+    const auto names = pairs.find(query.name);
+    if (names != pairs.end()) {
+      for (const std::string& name : names->second) {
+        const auto image_id = image_ids.find(name);
+        if (image_id == image_ids.end() ||
+            !HasPose(model.Image(image_id->second))) {
+          absent_names.insert(name);
+        } else {
+          references.image_ids.push_back(image_id->second);
+        }
+      }
+    }
+    all.push_back(references);
+  }
+  absent->assign(absent_names.begin(), absent_names.end());
+  return all;
+}
+
+}  // namespace nre

@@ -1,0 +1,104 @@
+// Localizes query images against a COLMAP model that it never changes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+#include "colmap_plugin/controllers/reference_points.h"
+#include "colmap_plugin/io/lists.h"
+#include "colmap_plugin/io/results.h"
+#include "nre/pose_estimator.h"
+#include "s2d/localization.h"
+
+namespace nre {
+
+struct LocalizationOptions {
+  NreEstimationOptions estimation;
+
+  // Without a pairs file: reference images that are tried, evenly spread over
+  // the names if the model has more; points and hypotheses of a trial; and how
+  // many of the best are then used.
+  int max_num_probed_references = 50;
+  int num_probe_points = 200;
+  int num_probe_hypotheses = 500;
+  int num_references = 3;
+
+  // Reference images whose descriptors are kept in memory.
+  int max_num_cached_references = 100;
+
+  // Queries that are worked on at once; -1: as many as there are cores.
+  int num_threads = -1;
+  uint64_t random_seed = 0;
+
+  bool Check() const;
+};
+
+// Thrown when the stop flag was found set.
+class Interrupted : public std::runtime_error {
+ public:
+  Interrupted() : std::runtime_error("interrupted") {}
+};
+
+// The reference images of one query, best first.
+struct QueryReferences {
+  std::vector<colmap::image_t> image_ids;
+  // False: they shall be chosen. True: these and no others, even if none.
+  bool given = false;
+};
+
+class LocalizationController {
+ public:
+  // Keeps the references to `model` and `preset`. `stop` (may be null) is
+  // looked at between queries and between trials of reference images.
+  LocalizationController(const colmap::Reconstruction& model,
+                         const std::string& image_path,
+                         const FeaturePreset& preset,
+                         const LocalizationOptions& options,
+                         const std::atomic<bool>* stop);
+
+  // Results in the order of the queries, whatever the number of threads.
+  // `references` is empty (all are chosen) or one per query. A query with an
+  // error, or whose input is bad, becomes a failed result. A query whose name
+  // is a model image's never has that image as a reference. `on_result` (may be
+  // null) is called after each query, by one thread at a time. Throws
+  // Interrupted, and what is not an InputError.
+  std::vector<QueryResult> Run(
+      const std::vector<Query>& queries,
+      const std::vector<QueryReferences>& references,
+      const std::function<void(const QueryResult&)>& on_result);
+
+ private:
+  QueryResult LocalizeQuery(const Query& query,
+                            const QueryReferences& references);
+  void Estimate(const Query& query,
+                const QueryReferences& references,
+                QueryResult* result);
+  std::vector<colmap::image_t> ChooseReferences(const QueryFeatures& features,
+                                                const Camera& camera,
+                                                const std::string& query_name,
+                                                uint64_t seed);
+  void CheckStop() const;
+
+  const colmap::Reconstruction& model_;
+  std::string image_path_;
+  const FeaturePreset& preset_;
+  LocalizationOptions options_;
+  const std::atomic<bool>* stop_;
+  std::vector<colmap::image_t> registered_images_;  // by name
+  ReferenceCache cache_;
+};
+
+// The references that a pairs file gives to each query. Names that the model
+// has no registered image of are left out and collected, once each, in
+// `absent`.
+std::vector<QueryReferences> ResolvePairs(const Pairs& pairs,
+                                          const std::vector<Query>& queries,
+                                          const colmap::Reconstruction& model,
+                                          std::vector<std::string>* absent);
+
+}  // namespace nre

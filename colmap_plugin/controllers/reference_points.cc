@@ -1,0 +1,302 @@
+#include "colmap_plugin/controllers/reference_points.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <unordered_set>
+#include <utility>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/reconstruction.h"
+#include "nre/error.h"
+#include "s2d/image.h"
+
+namespace nre {
+namespace {
+
+struct Keypoint {
+  colmap::point3D_t point3D_id = colmap::kInvalidPoint3DId;
+  Eigen::Vector2d xy = Eigen::Vector2d::Zero();
+};
+
+// The image's observations of points in front of it, by ascending point; one
+// for each point.
+std::vector<Keypoint> UsableKeypoints(const colmap::Reconstruction& model,
+                                      const colmap::Image& image) {
+  const std::unique_ptr<Camera> camera =
+      CreateCamera(model.Camera(image.CameraId()));
+  const Rigid3d cam_from_world = CamFromWorld(image);
+  std::vector<Keypoint> keypoints;
+  for (const auto& point : image.Points2D()) {
+    if (!point.HasPoint3D()) {
+      continue;
+    }
+    const colmap::point3D_t id = Point3DId(point);
+    Eigen::Vector2d xy;
+    if (camera->Project(
+            cam_from_world * XYZ(model.Point3D(id)), &xy, nullptr)) {
+      keypoints.push_back({id, XY(point)});
+    }
+  }
+  std::stable_sort(keypoints.begin(),
+                   keypoints.end(),
+                   [](const Keypoint& a, const Keypoint& b) {
+                     return a.point3D_id < b.point3D_id;
+                   });
+  keypoints.erase(std::unique(keypoints.begin(),
+                              keypoints.end(),
+                              [](const Keypoint& a, const Keypoint& b) {
+                                return a.point3D_id == b.point3D_id;
+                              }),
+                  keypoints.end());
+  return keypoints;
+}
+
+// Descriptors at the keypoints; `sampled` is cleared where there is none.
+std::vector<float> SampleAll(const FeatureMap& features,
+                             const std::vector<Keypoint>& keypoints,
+                             std::vector<bool>* sampled) {
+  std::vector<float> descriptors(keypoints.size() * features.channels);
+  for (size_t i = 0; i < keypoints.size(); ++i) {
+    if (!features.Sample(keypoints[i].xy,
+                         &descriptors[i * features.channels])) {
+      (*sampled)[i] = false;
+    }
+  }
+  return descriptors;
+}
+
+void AppendRow(const std::vector<float>& from,
+               size_t row,
+               size_t channels,
+               std::vector<float>* to) {
+  const auto begin = from.begin() + row * channels;
+  to->insert(to->end(), begin, begin + channels);
+}
+
+// Where a point is described.
+struct Source {
+  colmap::point3D_t point3D_id = colmap::kInvalidPoint3DId;
+  size_t reference = 0;
+  size_t row = 0;
+};
+
+// Mean of the unit descriptors in [begin, end), normalised, appended to
+// `descriptors`; false if they cancel out.
+bool AppendMean(
+    const std::vector<std::shared_ptr<const ReferenceDescription>>& references,
+    std::vector<float> ReferenceDescription::*member,
+    size_t channels,
+    const Source* begin,
+    const Source* end,
+    std::vector<float>* descriptors) {
+  const size_t offset = descriptors->size();
+  descriptors->resize(offset + channels, 0.0f);
+  float* mean = &(*descriptors)[offset];
+  for (const Source* source = begin; source != end; ++source) {
+    const float* row =
+        &((*references[source->reference]).*member)[source->row * channels];
+    for (size_t c = 0; c < channels; ++c) {
+      mean[c] += row[c];
+    }
+  }
+  float squared_norm = 0.0f;
+  for (size_t c = 0; c < channels; ++c) {
+    squared_norm += mean[c] * mean[c];
+  }
+  const float norm = std::sqrt(squared_norm);
+  constexpr float kMinNorm = 1e-3f;
+  if (!(norm > kMinNorm)) {
+    descriptors->resize(offset);
+    return false;
+  }
+  for (size_t c = 0; c < channels; ++c) {
+    mean[c] /= norm;
+  }
+  return true;
+}
+
+}  // namespace
+
+uint64_t MixSeeds(uint64_t a, uint64_t b) {
+  // The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+  uint64_t z = a * 0x9e3779b97f4a7c15ull + b + 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return z ^ (z >> 31);
+}
+
+ReferenceCache::ReferenceCache(const colmap::Reconstruction& model,
+                               std::string image_path,
+                               const FeaturePreset& preset,
+                               size_t max_num_images)
+    : model_(model),
+      image_path_(std::move(image_path)),
+      preset_(preset),
+      max_num_images_(max_num_images) {}
+
+std::shared_ptr<const ReferenceDescription> ReferenceCache::Get(
+    colmap::image_t image_id) {
+  std::promise<Description> promise;
+  std::shared_future<Description> description;
+  bool is_new = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto slot = slots_.find(image_id);
+    is_new = slot == slots_.end();
+    if (is_new) {
+      Forget();
+      description = promise.get_future().share();
+      slots_[image_id] = {description, ++num_uses_};
+    } else {
+      description = slot->second.description;
+      slot->second.last_use = ++num_uses_;
+    }
+  }
+  if (is_new) {
+    try {
+      promise.set_value(Describe(image_id));
+    } catch (...) {
+      promise.set_exception(std::current_exception());
+    }
+  }
+  return description.get();
+}
+
+void ReferenceCache::Forget() {
+  while (slots_.size() >= max_num_images_) {
+    slots_.erase(std::min_element(
+        slots_.begin(), slots_.end(), [](const auto& a, const auto& b) {
+          return a.second.last_use < b.second.last_use;
+        }));
+  }
+}
+
+ReferenceCache::Description ReferenceCache::Describe(
+    colmap::image_t image_id) const {
+  const colmap::Image& image = model_.Image(image_id);
+  try {
+    const Image pixels =
+        ReadImage((std::filesystem::path(image_path_) / image.Name()).string());
+    const colmap::Camera& camera = model_.Camera(image.CameraId());
+    if (pixels.width != CameraWidth(camera) ||
+        pixels.height != CameraHeight(camera)) {
+      throw InputError("its file has " + std::to_string(pixels.width) + "x" +
+                       std::to_string(pixels.height) +
+                       " pixels, but its camera in the model " +
+                       std::to_string(CameraWidth(camera)) + "x" +
+                       std::to_string(CameraHeight(camera)));
+    }
+    const std::vector<Keypoint> keypoints = UsableKeypoints(model_, image);
+    std::vector<bool> sampled(keypoints.size(), true);
+    // One after the other: dense features are large.
+    const std::vector<float> coarse =
+        SampleAll(preset_.coarse->Extract(pixels), keypoints, &sampled);
+    const std::vector<float> fine =
+        SampleAll(preset_.fine->Extract(pixels), keypoints, &sampled);
+
+    auto description = std::make_shared<ReferenceDescription>();
+    for (size_t i = 0; i < keypoints.size(); ++i) {
+      if (sampled[i]) {
+        description->point3D_ids.push_back(keypoints[i].point3D_id);
+        AppendRow(coarse, i, preset_.coarse->Channels(), &description->coarse);
+        AppendRow(fine, i, preset_.fine->Channels(), &description->fine);
+      }
+    }
+    return description;
+  } catch (const InputError& error) {
+    throw InputError("the reference image " + image.Name() +
+                     " cannot be used: " + error.what());
+  }
+}
+
+DescribedPoints ChoosePoints(
+    const colmap::Reconstruction& model,
+    const std::vector<std::shared_ptr<const ReferenceDescription>>& references,
+    const FeaturePreset& preset,
+    size_t max_num_points,
+    uint64_t seed,
+    std::vector<colmap::point3D_t>* point3D_ids) {
+  std::vector<Source> sources;
+  for (size_t r = 0; r < references.size(); ++r) {
+    for (size_t i = 0; i < references[r]->point3D_ids.size(); ++i) {
+      sources.push_back({references[r]->point3D_ids[i], r, i});
+    }
+  }
+  std::stable_sort(
+      sources.begin(), sources.end(), [](const Source& a, const Source& b) {
+        return a.point3D_id < b.point3D_id;
+      });
+
+  // The points with the smallest hashes are the random subset.
+  std::vector<std::pair<uint64_t, colmap::point3D_t>> hashes;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const colmap::point3D_t id = sources[i].point3D_id;
+    if (i == 0 || id != sources[i - 1].point3D_id) {
+      hashes.emplace_back(MixSeeds(seed, id), id);
+    }
+  }
+  if (hashes.size() > max_num_points) {
+    std::nth_element(
+        hashes.begin(), hashes.begin() + max_num_points, hashes.end());
+    hashes.resize(max_num_points);
+  }
+  std::unordered_set<colmap::point3D_t> chosen;
+  for (const auto& [_, id] : hashes) {
+    chosen.insert(id);
+  }
+
+  DescribedPoints points;
+  point3D_ids->clear();
+  for (size_t begin = 0, end = 0; begin < sources.size(); begin = end) {
+    const colmap::point3D_t id = sources[begin].point3D_id;
+    for (end = begin; end < sources.size() && sources[end].point3D_id == id;) {
+      ++end;
+    }
+    if (chosen.count(id) == 0 || !AppendMean(references,
+                                             &ReferenceDescription::coarse,
+                                             preset.coarse->Channels(),
+                                             sources.data() + begin,
+                                             sources.data() + end,
+                                             &points.coarse)) {
+      continue;
+    }
+    if (!AppendMean(references,
+                    &ReferenceDescription::fine,
+                    preset.fine->Channels(),
+                    sources.data() + begin,
+                    sources.data() + end,
+                    &points.fine)) {
+      points.coarse.resize(points.coarse.size() - preset.coarse->Channels());
+      continue;
+    }
+    points.xyz.push_back(XYZ(model.Point3D(id)));
+    point3D_ids->push_back(id);
+  }
+  return points;
+}
+
+std::vector<colmap::point3D_t> FindPointsBehindCameras(
+    const colmap::Reconstruction& model) {
+  std::unordered_set<colmap::point3D_t> in_front;
+  for (const colmap::image_t image_id : RegisteredImages(model)) {
+    try {
+      for (const Keypoint& keypoint :
+           UsableKeypoints(model, model.Image(image_id))) {
+        in_front.insert(keypoint.point3D_id);
+      }
+    } catch (const InputError&) {
+      // The camera is not usable, which is said when the image is used.
+    }
+  }
+  std::vector<colmap::point3D_t> behind;
+  for (const auto& [id, _] : model.Points3D()) {
+    if (in_front.count(id) == 0) {
+      behind.push_back(id);
+    }
+  }
+  std::sort(behind.begin(), behind.end());
+  return behind;
+}
+
+}  // namespace nre

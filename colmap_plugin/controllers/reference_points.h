@@ -1,0 +1,82 @@
+// Descriptors of the model's 3D points, taken from its reference images.
+#pragma once
+
+#include <cstdint>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+#include "s2d/localization.h"
+
+namespace nre {
+
+// The 3D points that one reference image observes, with their descriptors
+// there.
+struct ReferenceDescription {
+  std::vector<colmap::point3D_t> point3D_ids;  // [N], ascending
+  std::vector<float> coarse;                   // [N, coarse channels]
+  std::vector<float> fine;                     // [N, fine channels]
+};
+
+// Describes reference images when they are needed for the first time, and
+// forgets the least recently used ones. Serves several threads at once: each
+// image is described by one of them while the others wait.
+class ReferenceCache {
+ public:
+  // Keeps the references to `model` and `preset`. Holds `max_num_images` >= 1
+  // descriptions.
+  ReferenceCache(const colmap::Reconstruction& model,
+                 std::string image_path,
+                 const FeaturePreset& preset,
+                 size_t max_num_images);
+
+  // Points behind the camera and points whose descriptor cannot be sampled are
+  // left out. Throws InputError, naming the image, if it cannot be read or its
+  // size is not its camera's.
+  std::shared_ptr<const ReferenceDescription> Get(colmap::image_t image_id);
+
+ private:
+  using Description = std::shared_ptr<const ReferenceDescription>;
+  struct Slot {
+    std::shared_future<Description> description;
+    uint64_t last_use = 0;
+  };
+
+  Description Describe(colmap::image_t image_id) const;
+  void Forget();
+
+  const colmap::Reconstruction& model_;
+  std::string image_path_;
+  const FeaturePreset& preset_;
+  size_t max_num_images_;
+
+  std::mutex mutex_;
+  std::map<colmap::image_t, Slot> slots_;
+  uint64_t num_uses_ = 0;
+};
+
+// Chooses at most `max_num_points` of the points that the references observe, a
+// random subset that depends on `seed` only. A point that several of them
+// observe gets the mean of its descriptors, normalised again. `point3D_ids`
+// receives the ids, ascending.
+DescribedPoints ChoosePoints(
+    const colmap::Reconstruction& model,
+    const std::vector<std::shared_ptr<const ReferenceDescription>>& references,
+    const FeaturePreset& preset,
+    size_t max_num_points,
+    uint64_t seed,
+    std::vector<colmap::point3D_t>* point3D_ids);
+
+// Ids of the points that lie behind every camera that observes them (or that no
+// registered image observes), ascending. Such points are never used.
+std::vector<colmap::point3D_t> FindPointsBehindCameras(
+    const colmap::Reconstruction& model);
+
+// A well-mixed 64-bit number from two others.
+uint64_t MixSeeds(uint64_t a, uint64_t b);
+
+}  // namespace nre

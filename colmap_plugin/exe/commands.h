@@ -1,0 +1,10 @@
+// The commands of this project. argv[0] is the program's name, the options
+// follow; the exit code is returned.
+#pragma once
+
+namespace nre {
+
+int RunNreImageRegistrator(int argc, char** argv);
+int RunNreLocalizer(int argc, char** argv);
+
+}  // namespace nre

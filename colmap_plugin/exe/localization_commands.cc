@@ -1,0 +1,501 @@
+// nre_localizer and nre_image_registrator: the same job up to the poses, then
+// only results, or also a model that has the queries.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <set>
+#include <stdexcept>
+
+#include <cblas.h>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/model_files.h"
+#include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/localization_controller.h"
+#include "colmap_plugin/exe/commands.h"
+#include "colmap_plugin/exe/options.h"
+#include "colmap_plugin/exe/process.h"
+#include "colmap_plugin/exe/progress.h"
+#include "colmap_plugin/io/database.h"
+#include "colmap_plugin/io/lists.h"
+#include "colmap_plugin/io/output.h"
+#include "colmap_plugin/io/results.h"
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct CommandOptions {
+  std::string input_path;
+  std::string output_path;
+  std::string image_path;
+  std::string query_list_path;
+  std::string database_path;
+  std::string image_list_path;
+  std::string pairs_path;
+  std::string output_database_path;
+  std::string features = "dense_sift";
+  LocalizationOptions localization;
+  int log_level = 1;
+};
+
+void AddOptions(CommandOptions* options, OptionParser* parser) {
+  LocalizationOptions& localization = options->localization;
+  NreEstimationOptions& estimation = localization.estimation;
+  parser->AddPath(
+      "input_path", &options->input_path, "folder of the model; not changed");
+  parser->AddPath("output_path",
+                  &options->output_path,
+                  "folder for the output; new or empty");
+  parser->AddPath("image_path",
+                  &options->image_path,
+                  "folder of all images, reference and query");
+  parser->AddPath("query_list_path",
+                  &options->query_list_path,
+                  "query images: name MODEL width height parameters, per line");
+  parser->AddPath("database_path",
+                  &options->database_path,
+                  "instead of a query list: database with the query images, "
+                  "their ids and cameras; not changed");
+  parser->AddPath("image_list_path",
+                  &options->image_list_path,
+                  "with a database: names of the query images, one per line");
+  parser->AddPath("pairs_path",
+                  &options->pairs_path,
+                  "reference images of each query: query reference, per line, "
+                  "best first; without it they are chosen among all");
+  parser->Add("features", &options->features, "preset of dense features");
+  parser->Add("num_threads",
+              &localization.num_threads,
+              "queries worked on at once; -1: one per core");
+  parser->Add("random_seed",
+              &localization.random_seed,
+              "same seed, same result, whatever the number of threads");
+  parser->Add("log_level",
+              &options->log_level,
+              "0: warnings and summary, 1: also progress, 2: a line per query");
+  parser->Add("max_num_probed_references",
+              &localization.max_num_probed_references,
+              "without pairs: reference images that are tried");
+  parser->Add("num_references",
+              &localization.num_references,
+              "without pairs: reference images that are then used");
+  parser->Add(
+      "num_probe_points", &localization.num_probe_points, "points of a trial");
+  parser->Add("num_probe_hypotheses",
+              &localization.num_probe_hypotheses,
+              "P3P hypotheses of a trial");
+  parser->Add("max_num_cached_references",
+              &localization.max_num_cached_references,
+              "reference images whose descriptors stay in memory");
+  parser->Add("NreEstimation.max_num_points",
+              &estimation.max_num_points,
+              "points that a pose is estimated from at most");
+  parser->Add("NreEstimation.num_hypotheses",
+              &estimation.num_hypotheses,
+              "P3P hypotheses");
+  parser->Add("NreEstimation.sampling_share",
+              &estimation.sampling_share,
+              "share of the maps, the most peaked, that P3P samples from");
+  parser->Add("NreEstimation.num_refined_hypotheses",
+              &estimation.num_refined_hypotheses,
+              "hypotheses that are refined on the coarse maps");
+}
+
+void Require(const std::string& value, const std::string& name) {
+  if (value.empty()) {
+    throw InputError("--" + name + " is missing.");
+  }
+}
+
+void CheckOptions(const CommandOptions& options) {
+  Require(options.input_path, "input_path");
+  Require(options.output_path, "output_path");
+  Require(options.image_path, "image_path");
+  if (options.query_list_path.empty() == options.database_path.empty()) {
+    throw InputError(
+        "Name the queries by either --query_list_path or --database_path with "
+        "--image_list_path.");
+  }
+  if (options.database_path.empty() != options.image_list_path.empty()) {
+    throw InputError("--database_path and --image_list_path go together.");
+  }
+  if (options.database_path.empty() && !options.output_database_path.empty()) {
+    throw InputError("--output_database_path needs a --database_path to copy.");
+  }
+  if (!fs::is_directory(options.image_path)) {
+    throw InputError("The image folder " + options.image_path +
+                     " does not exist.");
+  }
+  if (!options.localization.Check()) {
+    throw InputError(
+        "An option is out of its range: numbers of points are at least 3, "
+        "other numbers at least 1, num_threads may also be -1, sampling_share "
+        "is in (0, 1].");
+  }
+}
+
+void Warn(const std::string& message) {
+  std::cerr << "WARNING: " << message << std::endl;
+}
+
+// "a, b, c and 4 more".
+std::string FirstFew(const std::vector<std::string>& names) {
+  constexpr size_t kFew = 3;
+  std::string text;
+  for (size_t i = 0; i < names.size() && i < kFew; ++i) {
+    text += (i == 0 ? "" : ", ") + names[i];
+  }
+  if (names.size() > kFew) {
+    text += " and " + std::to_string(names.size() - kFew) + " more";
+  }
+  return text;
+}
+
+void CheckImageFolder(const colmap::Reconstruction& model,
+                      const std::string& image_path) {
+  std::string name;
+  for (const colmap::image_t id : RegisteredImages(model)) {
+    name = model.Image(id).Name();
+    if (fs::exists(fs::path(image_path) / name)) {
+      return;
+    }
+  }
+  throw InputError("The image folder " + image_path +
+                   " has none of the model's images (for example " + name +
+                   "). Choose the folder that the model was made from.");
+}
+
+void CheckPoints(const colmap::Reconstruction& model) {
+  const std::vector<colmap::point3D_t> behind = FindPointsBehindCameras(model);
+  if (behind.empty()) {
+    return;
+  }
+  const std::string what =
+      std::to_string(behind.size()) + " of " +
+      std::to_string(model.NumPoints3D()) +
+      " points lie behind every camera that observes them (for example point " +
+      std::to_string(behind.front()) + ")";
+  if (behind.size() == model.NumPoints3D()) {
+    throw InputError(what +
+                     ". The model's poses cannot be cam_from_world, as "
+                     "COLMAP's are.");
+  }
+  Warn(what + " and are not used.");
+}
+
+std::vector<Query> ReadQueries(const CommandOptions& options) {
+  if (!options.query_list_path.empty()) {
+    return ReadQueryList(options.query_list_path);
+  }
+  const Database database(options.database_path, Database::Mode::kReadOnly);
+  return database.ReadQueries(ReadImageList(options.image_list_path));
+}
+
+// Queries of a database that belongs to another model, or contradicts this one.
+// The model's camera wins: its intrinsics have been refined.
+std::string AdoptIds(const colmap::Reconstruction& model, Query* query) {
+  if (query->image_id != colmap::kInvalidImageId &&
+      model.ExistsImage(query->image_id) &&
+      model.Image(query->image_id).Name() != query->name) {
+    return "its image id in the database, " + std::to_string(query->image_id) +
+           ", is that of " + model.Image(query->image_id).Name() +
+           " in the model: they do not belong together";
+  }
+  if (query->camera_id == colmap::kInvalidCameraId ||
+      !model.ExistsCamera(query->camera_id)) {
+    return "";
+  }
+  const colmap::Camera& camera = model.Camera(query->camera_id);
+  if (CameraModelIdOf(camera) != CameraModelIdOf(query->camera) ||
+      CameraWidth(camera) != CameraWidth(query->camera) ||
+      CameraHeight(camera) != CameraHeight(query->camera)) {
+    return "its camera in the database, " + std::to_string(query->camera_id) +
+           ", has another model or size than the camera of this id in the "
+           "model: they do not belong together";
+  }
+  query->camera = camera;
+  return "";
+}
+
+void CheckQueries(const colmap::Reconstruction& model,
+                  bool must_be_new,
+                  std::vector<Query>* queries) {
+  const auto model_images = ImageIdsByName(model);
+  std::set<std::string> names;
+  for (Query& query : *queries) {
+    if (!query.error.empty()) {
+      continue;
+    }
+    if (!names.insert(query.name).second) {
+      query.error = "it was listed before";
+    } else if (must_be_new && model_images.count(query.name) > 0) {
+      query.error = "the model has an image of this name already";
+    } else {
+      query.error = AdoptIds(model, &query);
+    }
+  }
+}
+
+std::vector<QueryReferences> ReadReferences(
+    const CommandOptions& options,
+    const std::vector<Query>& queries,
+    const colmap::Reconstruction& model) {
+  if (options.pairs_path.empty()) {
+    return {};
+  }
+  std::vector<std::string> absent;
+  std::vector<QueryReferences> references =
+      ResolvePairs(ReadPairs(options.pairs_path), queries, model, &absent);
+  if (!absent.empty()) {
+    Warn("The pairs file " + options.pairs_path + " names " +
+         std::to_string(absent.size()) +
+         " images that the model does not have registered (" +
+         FirstFew(absent) + "); these pairs are not used.");
+  }
+  return references;
+}
+
+std::vector<QueryResult> LocalizeAll(
+    const CommandOptions& options,
+    const std::vector<Query>& queries,
+    const std::vector<QueryReferences>& references,
+    const colmap::Reconstruction& model,
+    const FeaturePreset& preset,
+    const std::atomic<bool>& stop) {
+  // Queries run side by side, and a sum must not depend on how many threads it
+  // is cut into.
+  openblas_set_num_threads(1);
+  LocalizationController controller(
+      model, options.image_path, preset, options.localization, &stop);
+  std::unique_ptr<Progress> progress;
+  if (options.log_level == 1) {
+    progress = std::make_unique<Progress>("queries", queries.size());
+  }
+  size_t num_done = 0;
+  return controller.Run(queries, references, [&](const QueryResult& result) {
+    ++num_done;
+    if (progress != nullptr) {
+      progress->Advance();
+    }
+    if (options.log_level >= 2) {
+      std::fprintf(stderr,
+                   "[%zu/%zu] %s: %s, %zu points, %zu support, %.0f ms\n",
+                   num_done,
+                   queries.size(),
+                   result.name.c_str(),
+                   VerdictName(result.estimate.verdict),
+                   result.point3D_ids.size(),
+                   result.estimate.support.size(),
+                   result.total_ms);
+    }
+  });
+}
+
+std::vector<ImagePoint> Observations(const QueryResult& result) {
+  std::vector<ImagePoint> points;
+  for (const PoseEstimate::Support& support : result.estimate.support) {
+    points.push_back({support.xy, result.point3D_ids[support.point]});
+  }
+  return points;
+}
+
+// Adds the registered queries to the model. With a database, the keypoints that
+// it has come first, so that its matches stay right.
+void RegisterQueries(const std::vector<Query>& queries,
+                     const std::vector<QueryResult>& results,
+                     const Database* database,
+                     colmap::Reconstruction* model) {
+  colmap::camera_t next_camera_id = NextCameraId(*model);
+  colmap::image_t next_image_id = NextImageId(*model);
+  for (size_t i = 0; i < queries.size(); ++i) {
+    if (results[i].estimate.verdict != Verdict::kRegistered) {
+      continue;
+    }
+    std::vector<ImagePoint> points;
+    if (database != nullptr) {
+      for (const Eigen::Vector2d& xy :
+           database->ReadKeypoints(queries[i].image_id)) {
+        points.push_back({xy, colmap::kInvalidPoint3DId});
+      }
+    }
+    for (const ImagePoint& point : Observations(results[i])) {
+      points.push_back(point);
+    }
+    AddRegisteredImage(
+        queries[i].camera,
+        database != nullptr ? queries[i].camera_id : next_camera_id++,
+        database != nullptr ? queries[i].image_id : next_image_id++,
+        queries[i].name,
+        results[i].estimate.cam_from_world,
+        points,
+        model);
+  }
+}
+
+void WriteKeypoints(const std::vector<Query>& queries,
+                    const std::vector<QueryResult>& results,
+                    const std::string& database_path,
+                    const std::string& copy_path) {
+  std::error_code error;
+  if (!fs::copy_file(database_path, copy_path, error)) {
+    throw std::runtime_error("The database could not be copied to " +
+                             copy_path + ": " + error.message() + ".");
+  }
+  fs::permissions(
+      copy_path, fs::perms::owner_write, fs::perm_options::add, error);
+  Database database(copy_path, Database::Mode::kReadWrite);
+  for (size_t i = 0; i < queries.size(); ++i) {
+    if (results[i].estimate.verdict == Verdict::kRegistered) {
+      std::vector<Eigen::Vector2d> keypoints;
+      for (const ImagePoint& point : Observations(results[i])) {
+        keypoints.push_back(point.xy);
+      }
+      database.AppendKeypoints(queries[i].image_id, keypoints);
+    }
+  }
+  database.Commit();
+}
+
+void WriteResults(const std::vector<QueryResult>& results,
+                  const std::string& path) {
+  WriteTextFile((fs::path(path) / "results.txt").string(),
+                FormatResults(results));
+  WriteTextFile((fs::path(path) / "report.jsonl").string(),
+                FormatReport(results));
+}
+
+// Returns the exit code.
+int Summarize(const std::vector<QueryResult>& results, double elapsed_s) {
+  size_t counts[3] = {0, 0, 0};
+  std::vector<std::string> warnings;
+  for (const QueryResult& result : results) {
+    ++counts[static_cast<int>(result.estimate.verdict)];
+    for (const std::string& warning : result.warnings) {
+      if (std::count(warnings.begin(), warnings.end(), warning) == 0) {
+        warnings.push_back(warning);
+      }
+    }
+  }
+  for (const std::string& warning : warnings) {
+    Warn(warning);
+  }
+  std::fprintf(stderr,
+               "%zu queries: %zu registered, %zu rejected, %zu failed (%.1f "
+               "s)\n",
+               results.size(),
+               counts[static_cast<int>(Verdict::kRegistered)],
+               counts[static_cast<int>(Verdict::kRejected)],
+               counts[static_cast<int>(Verdict::kFailed)],
+               elapsed_s);
+  bool all_registered = true;
+  for (const QueryResult& result : results) {
+    if (result.estimate.verdict != Verdict::kRegistered) {
+      all_registered = false;
+      std::cerr << "  " << VerdictName(result.estimate.verdict) << " "
+                << result.name << ": " << result.estimate.reason << "\n";
+    }
+  }
+  return all_registered ? kExitDone : kExitNotAllRegistered;
+}
+
+int Localize(const CommandOptions& options,
+             bool write_model,
+             const std::atomic<bool>& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  CheckOptions(options);
+  const FeaturePreset preset = CreateFeaturePreset(options.features);
+  OutputFolder output(options.output_path, options.input_path);
+  std::unique_ptr<OutputFile> output_database;
+  if (!options.output_database_path.empty()) {
+    output_database =
+        std::make_unique<OutputFile>(options.output_database_path);
+  }
+
+  colmap::Reconstruction model;
+  ReadModel(options.input_path, &model);
+  CheckImageFolder(model, options.image_path);
+  CheckPoints(model);
+  std::vector<Query> queries = ReadQueries(options);
+  CheckQueries(model, write_model, &queries);
+  const std::vector<QueryReferences> references =
+      ReadReferences(options, queries, model);
+  const std::vector<QueryResult> results =
+      LocalizeAll(options, queries, references, model, preset, stop);
+
+  if (write_model) {
+    std::unique_ptr<Database> database;
+    if (!options.database_path.empty()) {
+      database = std::make_unique<Database>(options.database_path,
+                                            Database::Mode::kReadOnly);
+    }
+    RegisterQueries(queries, results, database.get(), &model);
+    WriteModel(model, output.path());
+  }
+  WriteResults(results, output.path());
+  if (output_database != nullptr) {
+    WriteKeypoints(
+        queries, results, options.database_path, output_database->path());
+  }
+  if (stop) {
+    throw Interrupted();
+  }
+
+  if (output_database != nullptr) {
+    output_database->Commit();
+  }
+  try {
+    output.Commit();
+  } catch (...) {
+    if (output_database != nullptr) {
+      output_database->Revert();
+    }
+    throw;
+  }
+  return Summarize(
+      results,
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count());
+}
+
+}  // namespace
+
+int RunNreImageRegistrator(int argc, char** argv) {
+  return RunCommand(argv[0], [&](const std::atomic<bool>& stop) -> int {
+    CommandOptions options;
+    OptionParser parser(
+        "nre_image_registrator",
+        "registers new images into an existing model. Writes the model with "
+        "them, results.txt and report.jsonl into a new folder.");
+    AddOptions(&options, &parser);
+    parser.AddPath("output_database_path",
+                   &options.output_database_path,
+                   "copy of the database that gets the new keypoints; new");
+    if (!parser.Parse(argc, argv)) {
+      return kExitDone;
+    }
+    return Localize(options, /*write_model=*/true, stop);
+  });
+}
+
+int RunNreLocalizer(int argc, char** argv) {
+  return RunCommand(argv[0], [&](const std::atomic<bool>& stop) -> int {
+    CommandOptions options;
+    OptionParser parser("nre_localizer",
+                        "estimates the poses of query images. Writes "
+                        "results.txt and report.jsonl into a new folder.");
+    AddOptions(&options, &parser);
+    if (!parser.Parse(argc, argv)) {
+      return kExitDone;
+    }
+    return Localize(options, /*write_model=*/false, stop);
+  });
+}
+
+}  // namespace nre

@@ -1,0 +1,316 @@
+#include "colmap_plugin/io/database.h"
+
+#include <cstring>
+#include <filesystem>
+#include <stdexcept>
+
+#include <sqlite3.h>
+
+#include "colmap_plugin/compat/camera.h"
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void Fail(sqlite3* database, const std::string& path) {
+  const int code = sqlite3_errcode(database);
+  if (code == SQLITE_FULL || code == SQLITE_IOERR) {
+    throw std::runtime_error(
+        "The database " + path +
+        " could not be read or written: " + sqlite3_errmsg(database) + ".");
+  }
+  throw InputError("The database " + path +
+                   " cannot be used: " + sqlite3_errmsg(database) +
+                   ". Expected a database that COLMAP created.");
+}
+
+class Statement {
+ public:
+  Statement(sqlite3* database, const std::string& path, const char* sql)
+      : database_(database), path_(path) {
+    if (sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr) !=
+        SQLITE_OK) {
+      Fail(database_, path_);
+    }
+  }
+  ~Statement() { sqlite3_finalize(statement_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  // Parameters count from 1.
+  void BindInt(int index, int64_t value) {
+    Check(sqlite3_bind_int64(statement_, index, value));
+  }
+  void BindText(int index, const std::string& value) {
+    Check(sqlite3_bind_text(
+        statement_, index, value.c_str(), -1, SQLITE_TRANSIENT));
+  }
+  void BindBlob(int index, const std::vector<char>& value) {
+    Check(sqlite3_bind_blob64(
+        statement_, index, value.data(), value.size(), SQLITE_TRANSIENT));
+  }
+
+  // True while there is a row.
+  bool Step() {
+    const int result = sqlite3_step(statement_);
+    if (result != SQLITE_ROW && result != SQLITE_DONE) {
+      Fail(database_, path_);
+    }
+    return result == SQLITE_ROW;
+  }
+
+  // Columns count from 0.
+  int64_t Int(int column) const {
+    return sqlite3_column_int64(statement_, column);
+  }
+  std::vector<char> Blob(int column) const {
+    const char* data =
+        static_cast<const char*>(sqlite3_column_blob(statement_, column));
+    const int size = sqlite3_column_bytes(statement_, column);
+    return data == nullptr ? std::vector<char>()
+                           : std::vector<char>(data, data + size);
+  }
+
+ private:
+  void Check(int result) const {
+    if (result != SQLITE_OK) {
+      Fail(database_, path_);
+    }
+  }
+
+  sqlite3* database_;
+  std::string path_;
+  sqlite3_stmt* statement_ = nullptr;
+};
+
+// A matrix as the tables keypoints and descriptors store it, row by row.
+struct Table {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<char> data;
+};
+
+Table ReadTable(sqlite3* database,
+                const std::string& path,
+                const char* sql,
+                colmap::image_t image_id) {
+  Statement statement(database, path, sql);
+  statement.BindInt(1, image_id);
+  Table table;
+  if (statement.Step()) {
+    table = {statement.Int(0), statement.Int(1), statement.Blob(2)};
+  }
+  return table;
+}
+
+// Keypoints are x, y; x, y, scale, orientation; or x, y and a 2x2 shape.
+Table ReadKeypointTable(sqlite3* database,
+                        const std::string& path,
+                        colmap::image_t image_id) {
+  Table table =
+      ReadTable(database,
+                path,
+                "SELECT rows, cols, data FROM keypoints WHERE image_id = ?;",
+                image_id);
+  if (table.rows == 0) {
+    return {0, 6, {}};
+  }
+  if ((table.cols != 2 && table.cols != 4 && table.cols != 6) ||
+      table.data.size() != sizeof(float) * table.rows * table.cols) {
+    throw InputError("The database " + path +
+                     " has damaged keypoints of image " +
+                     std::to_string(image_id) + ".");
+  }
+  return table;
+}
+
+std::string ReadOnlyUri(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : fs::absolute(path).string()) {
+    switch (c) {
+      case '%':
+        uri += "%25";
+        break;
+      case '?':
+        uri += "%3f";
+        break;
+      case '#':
+        uri += "%23";
+        break;
+      default:
+        uri += c;
+    }
+  }
+  // Immutable: no locks, no journal, no shared-memory file.
+  return uri + "?mode=ro&immutable=1";
+}
+
+bool IsNotEmpty(const std::string& path) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  return !error && size > 0;
+}
+
+}  // namespace
+
+Database::Database(const std::string& path, Mode mode) : path_(path) {
+  if (!fs::is_regular_file(path)) {
+    throw InputError("The database " + path + " does not exist.");
+  }
+  for (const char* journal : {"-wal", "-journal"}) {
+    if (IsNotEmpty(path + journal)) {
+      throw InputError("The database " + path + " has unsaved changes in " +
+                       path + journal +
+                       ": another program is using it, or was killed. Close "
+                       "that program, or open and close the database in one.");
+    }
+  }
+  const bool read_only = mode == Mode::kReadOnly;
+  const std::string name = read_only ? ReadOnlyUri(path) : path;
+  const int flags = read_only ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
+                              : SQLITE_OPEN_READWRITE;
+  const int result = sqlite3_open_v2(name.c_str(), &database_, flags, nullptr);
+  try {
+    if (result != SQLITE_OK) {
+      Fail(database_, path_);
+    }
+    Statement(database_,
+              path_,
+              "SELECT 1 FROM images, cameras, keypoints, descriptors LIMIT 1;")
+        .Step();
+    if (mode == Mode::kReadWrite) {
+      Execute("BEGIN;");
+    }
+  } catch (...) {
+    sqlite3_close(database_);
+    throw;
+  }
+}
+
+Database::~Database() { sqlite3_close(database_); }
+
+std::vector<Query> Database::ReadQueries(
+    const std::vector<std::string>& names) const {
+  std::vector<Query> queries;
+  for (const std::string& name : names) {
+    Query query;
+    query.name = name;
+    Statement row(database_,
+                  path_,
+                  "SELECT image_id, cameras.camera_id, model, width, height, "
+                  "params FROM images JOIN cameras ON images.camera_id = "
+                  "cameras.camera_id WHERE name = ?;");
+    row.BindText(1, name);
+    try {
+      if (!row.Step()) {
+        throw InputError("the database " + path_ +
+                         " has no image of this name, or no camera of it");
+      }
+      query.image_id = static_cast<colmap::image_t>(row.Int(0));
+      query.camera_id = static_cast<colmap::camera_t>(row.Int(1));
+      const CameraModelInfo* model =
+          FindCameraModel(static_cast<int>(row.Int(2)));
+      if (model == nullptr) {
+        throw InputError("its camera has model " + std::to_string(row.Int(2)) +
+                         ", which this COLMAP does not know");
+      }
+      const std::vector<char> blob = row.Blob(5);
+      std::vector<double> params(blob.size() / sizeof(double));
+      std::memcpy(params.data(), blob.data(), params.size() * sizeof(double));
+      query.camera = MakeColmapCamera(model->name,
+                                      static_cast<int>(row.Int(3)),
+                                      static_cast<int>(row.Int(4)),
+                                      params);
+    } catch (const InputError& error) {
+      query.error = error.what();
+    }
+    queries.push_back(query);
+  }
+  return queries;
+}
+
+std::vector<Eigen::Vector2d> Database::ReadKeypoints(
+    colmap::image_t image_id) const {
+  const Table table = ReadKeypointTable(database_, path_, image_id);
+  std::vector<Eigen::Vector2d> keypoints;
+  for (int64_t i = 0; i < table.rows; ++i) {
+    float xy[2];
+    std::memcpy(xy, &table.data[i * table.cols * sizeof(float)], sizeof(xy));
+    keypoints.emplace_back(xy[0], xy[1]);
+  }
+  return keypoints;
+}
+
+void Database::AppendKeypoints(colmap::image_t image_id,
+                               const std::vector<Eigen::Vector2d>& keypoints) {
+  if (keypoints.empty()) {
+    return;
+  }
+  Table table = ReadKeypointTable(database_, path_, image_id);
+  table.rows += keypoints.size();
+  for (const Eigen::Vector2d& xy : keypoints) {
+    const float x = static_cast<float>(xy.x());
+    const float y = static_cast<float>(xy.y());
+    const float row2[] = {x, y};
+    const float row4[] = {x, y, 1.0f, 0.0f};              // scale, orientation
+    const float row6[] = {x, y, 1.0f, 0.0f, 0.0f, 1.0f};  // shape
+    const float* row = table.cols == 2 ? row2 : table.cols == 4 ? row4 : row6;
+    const char* bytes = reinterpret_cast<const char*>(row);
+    table.data.insert(
+        table.data.end(), bytes, bytes + table.cols * sizeof(float));
+  }
+  Statement write(
+      database_,
+      path_,
+      "INSERT OR REPLACE INTO keypoints(image_id, rows, cols, data) "
+      "VALUES(?, ?, ?, ?);");
+  write.BindInt(1, image_id);
+  write.BindInt(2, table.rows);
+  write.BindInt(3, table.cols);
+  write.BindBlob(4, table.data);
+  write.Step();
+
+  Table descriptors =
+      ReadTable(database_,
+                path_,
+                "SELECT rows, cols, data FROM descriptors WHERE image_id = ?;",
+                image_id);
+  if (descriptors.rows == 0) {
+    return;
+  }
+  const size_t row_size = descriptors.data.size() / descriptors.rows;
+  descriptors.rows += keypoints.size();
+  descriptors.data.resize(descriptors.rows * row_size, '\0');
+  Statement update(
+      database_,
+      path_,
+      "UPDATE descriptors SET rows = ?, data = ? WHERE image_id = ?;");
+  update.BindInt(1, descriptors.rows);
+  update.BindBlob(2, descriptors.data);
+  update.BindInt(3, image_id);
+  update.Step();
+}
+
+void Database::Commit() {
+  Execute("COMMIT;");
+  const int result = sqlite3_close(database_);
+  if (result != SQLITE_OK) {
+    throw std::runtime_error("The database " + path_ +
+                             " could not be closed: " + sqlite3_errstr(result) +
+                             ".");
+  }
+  database_ = nullptr;
+}
+
+void Database::Execute(const std::string& sql) const {
+  if (sqlite3_exec(database_, sql.c_str(), nullptr, nullptr, nullptr) !=
+      SQLITE_OK) {
+    throw std::runtime_error(
+        "The database " + path_ +
+        " could not be written: " + sqlite3_errmsg(database_) + ".");
+  }
+}
+
+}  // namespace nre

@@ -1,0 +1,56 @@
+// What we read from and write to a COLMAP database. The tables used here have
+// been the same since COLMAP 3.0, so that this is plain SQL: opening a database
+// through COLMAP would migrate it, and 3.8 cannot open one of 4.x.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/io/lists.h"
+
+struct sqlite3;
+
+namespace nre {
+
+// A connection to a database. Errors of SQLite are InputErrors that name the
+// file; those of the disk are std::runtime_errors.
+class Database {
+ public:
+  enum class Mode {
+    kReadOnly,   // never touches the file, nor anything beside it
+    kReadWrite,  // in one transaction, until Commit()
+  };
+
+  // Throws InputError if there is no such file, it is not a COLMAP database, or
+  // another program has left changes of it in a journal beside it.
+  Database(const std::string& path, Mode mode);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  // The queries with these names, with their cameras and ids. An image that the
+  // database lacks, or whose camera is not usable, becomes a query with an
+  // error.
+  std::vector<Query> ReadQueries(const std::vector<std::string>& names) const;
+
+  // Image coordinates [N] of an image's keypoints; empty if it has none.
+  std::vector<Eigen::Vector2d> ReadKeypoints(colmap::image_t image_id) const;
+
+  // Appends keypoints to those of an image, so that the indices in its matches
+  // stay right. If it has descriptors, one of zeros, which matches nothing, is
+  // appended for each.
+  void AppendKeypoints(colmap::image_t image_id,
+                       const std::vector<Eigen::Vector2d>& keypoints);
+
+  // Ends the transaction and closes the database. Throws std::runtime_error if
+  // not everything could be written.
+  void Commit();
+
+ private:
+  void Execute(const std::string& sql) const;
+
+  std::string path_;
+  sqlite3* database_ = nullptr;
+};
+
+}  // namespace nre

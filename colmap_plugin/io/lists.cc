@@ -1,0 +1,135 @@
+#include "colmap_plugin/io/lists.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "colmap_plugin/compat/camera.h"
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+struct Line {
+  size_t number = 0;
+  std::string text;  // without blanks at its ends
+  std::vector<std::string> words;
+};
+
+// The lines that are neither blank nor comments.
+std::vector<Line> ReadLines(const std::string& path, const std::string& what) {
+  std::ifstream file(path);
+  std::vector<Line> lines;
+  std::string text;
+  for (size_t number = 1; std::getline(file, text); ++number) {
+    const size_t begin = text.find_first_not_of(" \t\r");
+    const size_t end = text.find_last_not_of(" \t\r");
+    if (begin == std::string::npos || text[begin] == '#') {
+      continue;
+    }
+    Line line{number, text.substr(begin, end + 1 - begin), {}};
+    std::istringstream stream(line.text);
+    for (std::string word; stream >> word;) {
+      line.words.push_back(word);
+    }
+    lines.push_back(line);
+  }
+  // Reading a folder "succeeds" without an end of file.
+  if (!file.eof()) {
+    throw InputError("The " + what + " " + path +
+                     " cannot be read. Check that it exists and that you may "
+                     "read it.");
+  }
+  return lines;
+}
+
+double ParseDouble(const std::string& word) {
+  char* end = nullptr;
+  const double value = std::strtod(word.c_str(), &end);
+  if (end == word.c_str() || *end != '\0' || !std::isfinite(value)) {
+    throw InputError("'" + word + "' is not a number");
+  }
+  return value;
+}
+
+int ParseSize(const std::string& word) {
+  const double value = ParseDouble(word);
+  if (value < 1.0 || value > 1e6 || value != std::floor(value)) {
+    throw InputError("'" + word + "' is not an image size in pixels");
+  }
+  return static_cast<int>(value);
+}
+
+colmap::Camera ParseCamera(const std::vector<std::string>& words) {
+  if (words.size() < 4) {
+    throw InputError(
+        "no intrinsics (expected: name MODEL width height parameters)");
+  }
+  std::vector<double> params;
+  for (size_t i = 4; i < words.size(); ++i) {
+    params.push_back(ParseDouble(words[i]));
+  }
+  return MakeColmapCamera(
+      words[1], ParseSize(words[2]), ParseSize(words[3]), params);
+}
+
+}  // namespace
+
+std::vector<Query> ReadQueryList(const std::string& path) {
+  std::vector<Query> queries;
+  std::set<std::string> names;
+  bool any_right = false;
+  for (const Line& line : ReadLines(path, "query list")) {
+    Query query;
+    query.name = line.words[0];
+    try {
+      query.camera = ParseCamera(line.words);
+      if (!names.insert(query.name).second) {
+        throw InputError("it was listed before");
+      }
+      any_right = true;
+    } catch (const InputError& error) {
+      query.error =
+          path + ", line " + std::to_string(line.number) + ": " + error.what();
+    }
+    queries.push_back(query);
+  }
+  if (!any_right) {
+    throw InputError(
+        "The query list " + path + " has no usable line. Expected: " +
+        "name MODEL width height parameters, one image per line." +
+        (queries.empty() ? "" : " First problem: " + queries[0].error));
+  }
+  return queries;
+}
+
+std::vector<std::string> ReadImageList(const std::string& path) {
+  std::vector<std::string> names;
+  for (const Line& line : ReadLines(path, "image list")) {
+    names.push_back(line.text);
+  }
+  if (names.empty()) {
+    throw InputError("The image list " + path + " names no image.");
+  }
+  return names;
+}
+
+Pairs ReadPairs(const std::string& path) {
+  Pairs pairs;
+  for (const Line& line : ReadLines(path, "pairs file")) {
+    if (line.words.size() != 2) {
+      throw InputError(path + ", line " + std::to_string(line.number) +
+                       ": expected a query and a reference image, separated "
+                       "by a space.");
+    }
+    pairs[line.words[0]].push_back(line.words[1]);
+  }
+  if (pairs.empty()) {
+    throw InputError("The pairs file " + path + " is empty.");
+  }
+  return pairs;
+}
+
+}  // namespace nre

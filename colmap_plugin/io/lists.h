@@ -1,0 +1,41 @@
+// The text files that name images: hloc's query lists and pairs files, and
+// COLMAP's image lists.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+
+namespace nre {
+
+// One query image as the user describes it.
+struct Query {
+  std::string name;  // below the image path
+  colmap::Camera camera;
+  std::string error;  // why it cannot be localized; empty if it can be tried
+
+  // From a database; invalid if there is none.
+  colmap::image_t image_id = colmap::kInvalidImageId;
+  colmap::camera_t camera_id = colmap::kInvalidCameraId;
+};
+
+// Reads hloc's query list: `name MODEL W H p1 p2 ...` per line; blank lines and
+// those that begin with # are skipped. A line that is wrong becomes a query
+// with an error. Throws InputError if the file cannot be read, or if it has no
+// line that is right.
+std::vector<Query> ReadQueryList(const std::string& path);
+
+// Reads one image name per line; blank lines and those that begin with # are
+// skipped. Throws InputError if the file cannot be read or names nothing.
+std::vector<std::string> ReadImageList(const std::string& path);
+
+// The reference images that a pairs file lists for each query, best first.
+using Pairs = std::map<std::string, std::vector<std::string>>;
+
+// Reads hloc's pairs file: `query reference` per line. Throws InputError, with
+// the line, if it cannot be read or a line does not have two names.
+Pairs ReadPairs(const std::string& path);
+
+}  // namespace nre

@@ -1,0 +1,105 @@
+#include "colmap_plugin/io/results.h"
+
+#include <limits>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+namespace nre {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json ToJson(const Eigen::Vector3d& v) { return {v.x(), v.y(), v.z()}; }
+
+Json ToJson(const Eigen::Quaterniond& q) {
+  return {q.w(), q.x(), q.y(), q.z()};
+}
+
+Json ToJson(const Matrix6d& matrix) {
+  Json rows = Json::array();
+  for (int i = 0; i < 6; ++i) {
+    Json row = Json::array();
+    for (int j = 0; j < 6; ++j) {
+      row.push_back(matrix(i, j));
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+Json ToJson(const QueryResult& result) {
+  const PoseEstimate& estimate = result.estimate;
+  Json json;
+  json["name"] = result.name;
+  json["status"] = VerdictName(estimate.verdict);
+  json["reason"] = estimate.reason;
+  for (const char* key : {"qvec",
+                          "tvec",
+                          "camera_center",
+                          "covariance",
+                          "msac_cost",
+                          "coarse_cost",
+                          "fine_cost"}) {
+    json[key] = nullptr;
+  }
+  if (estimate.verdict != Verdict::kFailed) {
+    json["qvec"] = ToJson(estimate.cam_from_world.rotation);
+    json["tvec"] = ToJson(estimate.cam_from_world.translation);
+    json["camera_center"] = ToJson(ProjectionCenter(estimate.cam_from_world));
+    json["covariance"] = ToJson(estimate.covariance);
+    json["msac_cost"] = estimate.msac_cost;
+    json["coarse_cost"] = estimate.coarse_cost;
+    json["fine_cost"] = estimate.fine_cost;
+  }
+  json["num_support"] = estimate.support.size();
+  json["num_points"] = result.point3D_ids.size();
+  json["references"] = result.references;
+  json["references_chosen"] = result.references_chosen;
+  json["warnings"] = result.warnings;
+  json["read_ms"] = result.read_ms;
+  json["features_ms"] = result.features_ms;
+  json["choose_references_ms"] = result.choose_references_ms;
+  json["describe_references_ms"] = result.describe_references_ms;
+  json["coarse_maps_ms"] = result.coarse_maps_ms;
+  json["msac_ms"] = estimate.msac_ms;
+  json["coarse_gnc_ms"] = estimate.coarse_gnc_ms;
+  json["fine_maps_ms"] = estimate.fine_maps_ms;
+  json["fine_gnc_ms"] = estimate.fine_gnc_ms;
+  json["total_ms"] = result.total_ms;
+  return json;
+}
+
+}  // namespace
+
+std::string FormatResults(const std::vector<QueryResult>& results) {
+  std::ostringstream text;
+  text.precision(std::numeric_limits<double>::max_digits10);
+  for (const QueryResult& result : results) {
+    if (result.estimate.verdict != Verdict::kRegistered) {
+      continue;
+    }
+    const Eigen::Quaterniond& q = result.estimate.cam_from_world.rotation;
+    const Eigen::Vector3d& t = result.estimate.cam_from_world.translation;
+    text << result.name;
+    for (const double value :
+         {q.w(), q.x(), q.y(), q.z(), t.x(), t.y(), t.z()}) {
+      text << ' ' << value;
+    }
+    text << '\n';
+  }
+  return text.str();
+}
+
+std::string FormatReport(const std::vector<QueryResult>& results) {
+  std::string text;
+  for (const QueryResult& result : results) {
+    // Names need not be UTF-8.
+    text += ToJson(result).dump(
+                -1, ' ', false, nlohmann::json::error_handler_t::replace) +
+            '\n';
+  }
+  return text;
+}
+
+}  // namespace nre

@@ -1,0 +1,59 @@
+// What is known about a query when it is done, and the two files that say so.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+#include "nre/pose_estimator.h"
+
+namespace nre {
+
+struct QueryResult {
+  std::string name;
+
+  // Verdict, reason, pose, covariance, costs and support; where the verdict is
+  // `failed`, only the reason is meaningful.
+  PoseEstimate estimate;
+
+  // Ids of the 3D points that the estimate's `support` indexes.
+  std::vector<colmap::point3D_t> point3D_ids;
+
+  // Names of the reference images whose points were used, best first.
+  std::vector<std::string> references;
+
+  // True if the references were chosen, not given.
+  bool references_chosen = false;
+
+  // What went wrong without ending the query, such as a reference image that
+  // cannot be read.
+  std::vector<std::string> warnings;
+
+  double read_ms = 0.0;                 // reading the image
+  double features_ms = 0.0;             // its dense features
+  double choose_references_ms = 0.0;    // trying reference images
+  double describe_references_ms = 0.0;  // descriptors not yet in the cache
+  double coarse_maps_ms = 0.0;
+  double total_ms = 0.0;
+};
+
+// hloc's result file: `name qw qx qy qz tx ty tz` (cam_from_world) of the
+// registered queries, in the order given, with all digits.
+std::string FormatResults(const std::vector<QueryResult>& results);
+
+// One JSON object per line and query, in the order given. Fields:
+// - name; status: registered, rejected or failed; reason: why it is not
+//   registered, else empty
+// - qvec (w, x, y, z), tvec: cam_from_world; camera_center: in the world; null
+//   for failed queries, and so are the next three
+// - covariance: 6x6, rows and columns are the rotation vector (rad) and the
+//   translation (model units) of a left perturbation of cam_from_world
+// - msac_cost, coarse_cost, fine_cost: mean NRE per point
+// - num_support: points whose fine map has its peak where the pose says
+// - num_points: 3D points used; references; references_chosen; warnings
+// - timings in ms: read_ms, features_ms, choose_references_ms,
+//   describe_references_ms, coarse_maps_ms, msac_ms, coarse_gnc_ms,
+//   fine_maps_ms, fine_gnc_ms, total_ms
+std::string FormatReport(const std::vector<QueryResult>& results);
+
+}  // namespace nre
