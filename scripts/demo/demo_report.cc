@@ -235,7 +235,7 @@ bool CheckQueries(const std::string& truth_folder,
   const auto report = ReadReport(report_path);
   int num_missing = 0;
   int num_wrong = 0;
-  std::printf("\n%-22s %-12s %-11s %10s %9s %7s %9s\n",
+  std::printf("\n%-28s %-12s %-11s %10s %9s %7s %9s\n",
               "query",
               "light",
               "status",
@@ -247,7 +247,7 @@ bool CheckQueries(const std::string& truth_folder,
        ReadNamesAndWords(truth_folder + "/lights.txt")) {
     const auto& [status, reason] = report.at(name);
     std::printf(
-        "%-22s %-12s %-11s", name.c_str(), light.c_str(), status.c_str());
+        "%-28s %-12s %-11s", name.c_str(), light.c_str(), status.c_str());
     const auto true_pose = truth.find(name);
     const bool elsewhere = true_pose == truth.end();
     if (status != "registered") {

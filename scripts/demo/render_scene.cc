@@ -4,15 +4,16 @@
 //   render_scene OUTPUT_FOLDER
 //
 // writes, into a folder that exists,
-//   mapping/*.png, queries/*.png
+//   images/mapping/*.png, images/queries/*.png
+//                   all names below are relative to images/
 //   camera.txt      fx,fy,cx,cy of the one PINHOLE camera of all pictures
+//   mapping.txt     names of the mapping pictures
 //   queries.txt     hloc's list: name PINHOLE width height fx fy cx cy
 //   lights.txt      name and light of every query
 //   mapping_gt.txt, queries_gt.txt
 //                   name qw qx qy qz tx ty tz, cam_from_world in metres; a
 //                   query that shows another scene is not listed
-//   mapping_centers.txt
-//                   name x y z of the camera centres, for model_aligner
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -20,14 +21,11 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
-
+#include "s2d/visualization.h"
 #include "tests/testing/synthetic_scene.h"
 
 namespace {
@@ -60,7 +58,7 @@ std::vector<View> MappingViews() {
                                    6.5 - radius * std::cos(angle),
                                    height + 0.15 * (i % 2));
       char name[32];
-      std::snprintf(name, sizeof(name), "arc%d_%02d.png", arc, i);
+      std::snprintf(name, sizeof(name), "mapping/arc%d_%02d.png", arc, i);
       views.push_back({name, "day", nre::LookAt(center, target)});
     }
   }
@@ -72,35 +70,35 @@ std::vector<View> MappingViews() {
 std::vector<View> QueryViews() {
   using nre::LookAt;
   return {
-      {"between_day.png", "day", LookAt({1.2, -2.8, 2.2}, {0.5, 6.5, 2.0})},
-      {"left_dusk.png", "dusk", LookAt({-6.2, -2.0, 1.6}, {1.0, 7.0, 2.4})},
-      {"right_lamps.png", "lamps", LookAt({4.6, -2.4, 2.0}, {-1.0, 7.0, 2.0})},
-      {"near_warm.png", "warm", LookAt({0.4, 1.6, 1.9}, {-0.6, 9.0, 2.3})},
-      {"far_noise.png", "noise", LookAt({-2.5, -9.5, 3.6}, {0.0, 6.5, 2.2})},
-      {"high_overexposed.png",
+      {"queries/between_day.png",
+       "day",
+       LookAt({1.2, -2.8, 2.2}, {0.5, 6.5, 2.0})},
+      {"queries/left_dusk.png",
+       "dusk",
+       LookAt({-6.2, -2.0, 1.6}, {1.0, 7.0, 2.4})},
+      {"queries/right_lamps.png",
+       "lamps",
+       LookAt({4.6, -2.4, 2.0}, {-1.0, 7.0, 2.0})},
+      {"queries/near_warm.png",
+       "warm",
+       LookAt({0.4, 1.6, 1.9}, {-0.6, 9.0, 2.3})},
+      {"queries/far_noise.png",
+       "noise",
+       LookAt({-2.5, -9.5, 3.6}, {0.0, 6.5, 2.2})},
+      {"queries/high_overexposed.png",
        "overexposed",
        LookAt({-3.0, -3.0, 5.2}, {0.5, 7.0, 1.4})},
-      {"slant_backlight.png",
+      {"queries/slant_backlight.png",
        "backlight",
        LookAt({-7.6, -1.2, 1.7}, {8.0, 5.5, 2.4})},
-      {"crates_blur.png", "blur", LookAt({-0.4, -0.8, 1.5}, {-3.4, 6.0, 1.6})},
-      {"elsewhere_day.png",
+      {"queries/crates_blur.png",
+       "blur",
+       LookAt({-0.4, -0.8, 1.5}, {-3.4, 6.0, 1.6})},
+      {"queries/elsewhere_day.png",
        "day",
        LookAt({1.2, -2.8, 2.2}, {0.5, 6.5, 2.0}),
        kOtherSceneSeed},
   };
-}
-
-void WritePicture(const std::string& path, const nre::Image& image) {
-  const cv::Mat rgb(image.height,
-                    image.width,
-                    CV_8UC3,
-                    const_cast<uint8_t*>(image.rgb.data()));
-  cv::Mat bgr;
-  cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
-  if (!cv::imwrite(path, bgr)) {
-    throw std::runtime_error("cannot write " + path);
-  }
 }
 
 void RenderViews(const std::vector<View>& views,
@@ -117,7 +115,7 @@ void RenderViews(const std::vector<View>& views,
                     view.cam_from_world,
                     lighting,
                     num_threads);
-    WritePicture(folder + "/" + view.name, rendered.image);
+    nre::WriteImage(folder + "/images/" + view.name, rendered.image);
   }
 }
 
@@ -155,11 +153,8 @@ void WriteLists(const std::string& folder,
                << " " << 0.5 * kHeight << "\n";
     lights << view.name << " " << view.light << "\n";
   }
-  std::ofstream centers = OpenText(folder + "/mapping_centers.txt");
-  for (const View& view : mapping) {
-    centers << view.name << " "
-            << nre::ProjectionCenter(view.cam_from_world).transpose() << "\n";
-  }
+  std::ofstream mapping_list = OpenText(folder + "/mapping.txt");
+  for (const View& view : mapping) mapping_list << view.name << "\n";
   WritePoses(folder + "/mapping_gt.txt", mapping);
   WritePoses(folder + "/queries_gt.txt", queries);
 }
@@ -181,10 +176,10 @@ int main(int argc, char** argv) {
                                     0.5 * kHeight);
     const std::vector<View> mapping = MappingViews();
     const std::vector<View> queries = QueryViews();
-    std::filesystem::create_directory(folder + "/mapping");
-    std::filesystem::create_directory(folder + "/queries");
-    RenderViews(mapping, camera, folder + "/mapping");
-    RenderViews(queries, camera, folder + "/queries");
+    std::filesystem::create_directories(folder + "/images/mapping");
+    std::filesystem::create_directories(folder + "/images/queries");
+    RenderViews(mapping, camera, folder);
+    RenderViews(queries, camera, folder);
     WriteLists(folder, mapping, queries);
   } catch (const std::exception& error) {
     std::cerr << "render_scene: " << error.what() << "\n";
