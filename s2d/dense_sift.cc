@@ -1,13 +1,13 @@
 #include "s2d/dense_sift.h"
 
-#include "nre/error.h"
-
 #include <algorithm>
 #include <cmath>
 #include <string>
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
+
+#include "nre/error.h"
 
 // The hot loops are flat and vectorised by the compiler, once for every set of
 // instructions; the best one is chosen when the program starts.
@@ -265,6 +265,53 @@ void NormalizeRow(
   }
 }
 
+NRE_TARGET_CLONES
+void AddTo(const float* values, int size, float* sums) {
+  for (int i = 0; i < size; ++i) sums[i] += values[i];
+}
+
+NRE_TARGET_CLONES
+void SubtractAndNormalize(const float* mean, int size, float* values) {
+  for (int i = 0; i < size; ++i) values[i] -= mean[i];
+  const float scale =
+      1.0f / std::sqrt(std::max(1e-12f, SquaredNorm(values, size)));
+  for (int i = 0; i < size; ++i) values[i] *= scale;
+}
+
+// See DenseSiftOptions::center. Zero descriptors have no part in the mean and
+// stay zero.
+void CenterDescriptors(FeatureMap* map) {
+  const int channels = map->channels;
+  std::vector<double> sum(channels, 0.0);
+  std::vector<float> row_sum(channels);
+  size_t num_descriptors = 0;
+  const auto is_zero = [channels](const float* values) {
+    return std::all_of(
+        values, values + channels, [](float value) { return value == 0.0f; });
+  };
+  // Row by row, so that float suffices within a row.
+  for (int y = 0; y < map->height; ++y) {
+    std::fill(row_sum.begin(), row_sum.end(), 0.0f);
+    for (int x = 0; x < map->width; ++x) {
+      const float* values = map->Descriptor(x, y);
+      num_descriptors += !is_zero(values);
+      AddTo(values, channels, row_sum.data());
+    }
+    for (int c = 0; c < channels; ++c) sum[c] += row_sum[c];
+  }
+  if (num_descriptors == 0) return;
+  std::vector<float> mean(channels);
+  for (int c = 0; c < channels; ++c) {
+    mean[c] = static_cast<float>(sum[c] / num_descriptors);
+  }
+  for (size_t i = 0; i < map->data.size(); i += channels) {
+    float* values = &map->data[i];
+    if (!is_zero(values)) {
+      SubtractAndNormalize(mean.data(), channels, values);
+    }
+  }
+}
+
 class DenseSift : public FeatureExtractor {
  public:
   explicit DenseSift(const DenseSiftOptions& options) : options_(options) {
@@ -309,6 +356,7 @@ class DenseSift : public FeatureExtractor {
         {static_cast<double>(seen.cols) / image.width,
          static_cast<double>(seen.rows) / image.height});
     Describe(levels, &map);
+    if (options_.center) CenterDescriptors(&map);
     return map;
   }
 

@@ -7,10 +7,10 @@
 // scale.
 #pragma once
 
-#include "s2d/feature_extractor.h"
-
 #include <memory>
 #include <vector>
+
+#include "s2d/feature_extractor.h"
 
 namespace nre {
 
@@ -48,6 +48,12 @@ struct DenseSiftOptions {
   // otherwise the L2-normalised ones are clipped at 0.2 and normalised again
   // (SIFT).
   bool root = true;
+
+  // Subtracts the mean of the image's descriptors and normalises again. Being
+  // non-negative, histograms are all alike to some degree; what they share
+  // makes some places similar to everything, where wrong poses then find a
+  // low cost for all points at once.
+  bool center = true;
 
   int Channels() const;
   bool Check() const;
