@@ -152,6 +152,17 @@ class Scorer {
   std::vector<double> remaining_;  // sum of the peaks from order_[i] on
 };
 
+// What a hypothesis has to exceed to be returned with `poses`.
+double MinScore(const std::vector<PoseHypothesis>& poses,
+                const MsacOptions& options) {
+  if (poses.empty()) {
+    return 0.0;
+  }
+  const double share = options.min_score_share * poses.front().score;
+  const bool full = poses.size() >= static_cast<size_t>(options.max_num_poses);
+  return full ? std::max(share, poses.back().score) : share;
+}
+
 // Keeps `poses` sorted, distinct and at most `max_num_poses` long.
 void Insert(const PoseHypothesis& hypothesis,
             const Scorer& scorer,
@@ -173,7 +184,9 @@ void Insert(const PoseHypothesis& hypothesis,
         return other.score < hypothesis.score;
       });
   poses->insert(position, hypothesis);
-  if (poses->size() > static_cast<size_t>(options.max_num_poses)) {
+  const double min_score = options.min_score_share * poses->front().score;
+  while (poses->size() > static_cast<size_t>(options.max_num_poses) ||
+         poses->back().score < min_score) {
     poses->pop_back();
   }
 }
@@ -182,7 +195,8 @@ void Insert(const PoseHypothesis& hypothesis,
 
 bool MsacOptions::Check() const {
   return num_hypotheses > 0 && sampling_share > 0.0 && sampling_share <= 1.0 &&
-         max_num_poses > 0 && min_distance_cells >= 0.0;
+         max_num_poses > 0 && min_distance_cells >= 0.0 &&
+         min_score_share >= 0.0 && min_score_share <= 1.0;
 }
 
 std::vector<PoseHypothesis> SamplePosesMsac(
@@ -224,9 +238,7 @@ std::vector<PoseHypothesis> SamplePosesMsac(
     }
     const int num_solutions = SolveP3P(bearings, points, &solutions);
     for (int s = 0; s < num_solutions; ++s) {
-      const bool full =
-          poses.size() >= static_cast<size_t>(options.max_num_poses);
-      const double min_score = full ? poses.back().score : 0.0;
+      const double min_score = MinScore(poses, options);
       const double score = scorer(solutions[s], min_score);
       if (score > min_score) {
         Insert({solutions[s], score}, scorer, options, &poses);

@@ -21,6 +21,9 @@ struct MsacOptions {
   double sampling_share = 0.25;
   // Distinct poses that are returned at most.
   int max_num_poses = 5;
+  // A pose is returned only if its score is at least this share of the best:
+  // refinement lifts a hypothesis of three quantised peaks by about as much.
+  double min_score_share = 0.7;
   // Two poses are distinct if they project points, on average, at least this
   // far apart (map cells).
   double min_distance_cells = 3.0;
@@ -37,7 +40,7 @@ struct PoseHypothesis {
 // The best distinct hypotheses, best first; empty if no triplet gave a pose.
 // Every hypothesis is scored on the maps themselves, points with the highest
 // peaks first, and dropped once the remaining peaks cannot lift it any more
-// above the worst that would be returned; there is no inlier threshold.
+// to where it would be returned; there is no inlier threshold.
 // Deterministic for a given seed.
 std::vector<PoseHypothesis> SamplePosesMsac(
     const Camera& camera,
