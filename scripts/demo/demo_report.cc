@@ -128,7 +128,9 @@ void ReadObservations(const std::string& line,
     sum += (projected - observed).norm();
     ++image->num_observations;
   }
-  image->mean_reprojection_error_px = sum / image->num_observations;
+  if (image->num_observations > 0) {
+    image->mean_reprojection_error_px = sum / image->num_observations;
+  }
 }
 
 ModelImages ReadModelImages(const std::string& folder,

@@ -81,7 +81,7 @@ std::vector<View> QueryViews() {
        LookAt({4.6, -2.4, 2.0}, {-1.0, 7.0, 2.0})},
       {"queries/near_warm.png",
        "warm",
-       LookAt({0.4, 1.6, 1.9}, {-0.6, 9.0, 2.3})},
+       LookAt({0.4, 0.6, 1.9}, {-0.6, 9.0, 2.3})},
       {"queries/far_noise.png",
        "noise",
        LookAt({-2.5, -9.5, 3.6}, {0.0, 6.5, 2.2})},
