@@ -1,8 +1,10 @@
 #include "colmap_plugin/compat/reconstruction.h"
 
 #include <algorithm>
+#include <memory>
 #include <stdexcept>
 
+#include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/model_files.h"
 #include "nre/error.h"
 
@@ -10,6 +12,10 @@ namespace nre {
 namespace {
 
 #if NRE_COLMAP_VERSION < 400
+
+double Error(const colmap::Point3D& point) { return point.Error(); }
+
+void SetError(double error, colmap::Point3D* point) { point->SetError(error); }
 
 void AddCamera(const colmap::Camera& camera, colmap::Reconstruction* model) {
   model->AddCamera(camera);
@@ -28,6 +34,10 @@ void AddImage(colmap::Image image,
 }
 
 #else
+
+double Error(const colmap::Point3D& point) { return point.error; }
+
+void SetError(double error, colmap::Point3D* point) { point->error = error; }
 
 void AddCamera(const colmap::Camera& camera, colmap::Reconstruction* model) {
   model->AddCamera(camera);
@@ -82,6 +92,22 @@ void AddImage(colmap::Image image,
 }
 
 #endif
+
+// Keeps the point's mean reprojection error, in pixels, right when an
+// observation is added to its track; unknown errors stay unknown.
+void AddToError(const Camera& camera,
+                const Rigid3d& cam_from_world,
+                const Eigen::Vector2d& xy,
+                colmap::Point3D* point) {
+  Eigen::Vector2d projection;
+  if (point->HasError() &&
+      camera.Project(cam_from_world * XYZ(*point), &projection, nullptr)) {
+    const double length = static_cast<double>(TrackOf(*point).Length());
+    SetError(
+        (Error(*point) * length + (projection - xy).norm()) / (length + 1.0),
+        point);
+  }
+}
 
 }  // namespace
 
@@ -181,8 +207,14 @@ void AddRegisteredImage(const colmap::Camera& camera,
   image.SetPoints2D(xys);
   AddImage(std::move(image), cam_from_world, model);
 
+  const std::unique_ptr<Camera> projection =
+      CreateCamera(model->Camera(camera_id));
   for (size_t i = 0; i < points.size(); ++i) {
     if (points[i].point3D_id != colmap::kInvalidPoint3DId) {
+      AddToError(*projection,
+                 cam_from_world,
+                 points[i].xy,
+                 &model->Point3D(points[i].point3D_id));
       model->AddObservation(
           points[i].point3D_id,
           colmap::TrackElement(image_id, static_cast<colmap::point2D_t>(i)));

@@ -13,6 +13,7 @@
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
 #include "s2d/image.h"
+#include "s2d/visualization.h"
 
 namespace nre {
 namespace {
@@ -215,6 +216,27 @@ void LocalizationController::Estimate(const Query& query,
                               options_.estimation,
                               seed,
                               &result->coarse_maps_ms);
+  stopwatch.Lap_ms();
+  if (!options_.picture_path.empty() && points.size() > 0) {
+    DrawPictures(image, *camera, features, points, *result);
+    result->pictures_ms = stopwatch.Lap_ms();
+  }
+}
+
+void LocalizationController::DrawPictures(const Image& image,
+                                          const Camera& camera,
+                                          const QueryFeatures& features,
+                                          const DescribedPoints& points,
+                                          const QueryResult& result) const {
+  const std::string title =
+      result.name + ": " + VerdictName(result.estimate.verdict);
+  const QueryPictures pictures = DrawQuery(
+      image, camera, preset_, features, points, result.estimate, title);
+  const std::filesystem::path path =
+      std::filesystem::path(options_.picture_path) / result.name;
+  std::filesystem::create_directories(path.parent_path());
+  WriteImage(path.string() + ".pose.jpg", pictures.reprojections);
+  WriteImage(path.string() + ".maps.jpg", pictures.loss_maps);
 }
 
 std::vector<colmap::image_t> LocalizationController::ChooseReferences(

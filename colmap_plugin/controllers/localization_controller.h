@@ -13,6 +13,7 @@
 #include "colmap_plugin/io/lists.h"
 #include "colmap_plugin/io/results.h"
 #include "nre/pose_estimator.h"
+#include "s2d/image.h"
 #include "s2d/localization.h"
 
 namespace nre {
@@ -30,6 +31,10 @@ struct LocalizationOptions {
 
   // Reference images whose descriptors are kept in memory.
   int max_num_cached_references = 100;
+
+  // Folder for pictures of each query's pose and loss maps, named
+  // <query>.pose.jpg and <query>.maps.jpg; none are made if it is empty.
+  std::string picture_path;
 
   // Queries that are worked on at once; -1: as many as there are cores.
   int num_threads = -1;
@@ -82,6 +87,11 @@ class LocalizationController {
                                                 const Camera& camera,
                                                 const std::string& query_name,
                                                 uint64_t seed);
+  void DrawPictures(const Image& image,
+                    const Camera& camera,
+                    const QueryFeatures& features,
+                    const DescribedPoints& points,
+                    const QueryResult& result) const;
   void CheckStop() const;
 
   const colmap::Reconstruction& model_;

@@ -39,6 +39,7 @@ struct CommandOptions {
   std::string database_path;
   std::string image_list_path;
   std::string pairs_path;
+  std::string visualization_path;
   std::string output_database_path;
   std::string features = "dense_sift";
   LocalizationOptions localization;
@@ -70,6 +71,9 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
                   &options->pairs_path,
                   "reference images of each query: query reference, per line, "
                   "best first; without it they are chosen among all");
+  parser->AddPath("visualization_path",
+                  &options->visualization_path,
+                  "folder for pictures of every query; new or empty");
   parser->Add("features", &options->features, "preset of dense features");
   parser->Add("num_threads",
               &localization.num_threads,
@@ -405,17 +409,48 @@ int Summarize(const std::vector<QueryResult>& results, double elapsed_s) {
   return all_registered ? kExitDone : kExitNotAllRegistered;
 }
 
-int Localize(const CommandOptions& options,
+// All that a command creates.
+struct Outputs {
+  explicit Outputs(const CommandOptions& options) {
+    std::vector<std::string> others = {options.input_path};
+    folder = std::make_unique<OutputFolder>(options.output_path, others);
+    others.push_back(options.output_path);
+    if (!options.visualization_path.empty()) {
+      pictures =
+          std::make_unique<OutputFolder>(options.visualization_path, others);
+      others.push_back(options.visualization_path);
+    }
+    if (!options.output_database_path.empty()) {
+      database =
+          std::make_unique<OutputFile>(options.output_database_path, others);
+    }
+  }
+
+  void Commit() const {
+    std::vector<Output*> all = {folder.get()};
+    if (pictures != nullptr) {
+      all.push_back(pictures.get());
+    }
+    if (database != nullptr) {
+      all.push_back(database.get());
+    }
+    CommitAll(all);
+  }
+
+  std::unique_ptr<OutputFolder> folder;
+  std::unique_ptr<OutputFolder> pictures;  // null if not wanted
+  std::unique_ptr<OutputFile> database;    // null if not wanted
+};
+
+int Localize(CommandOptions options,
              bool write_model,
              const std::atomic<bool>& stop) {
   const auto start = std::chrono::steady_clock::now();
   CheckOptions(options);
   const FeaturePreset preset = CreateFeaturePreset(options.features);
-  OutputFolder output(options.output_path, options.input_path);
-  std::unique_ptr<OutputFile> output_database;
-  if (!options.output_database_path.empty()) {
-    output_database =
-        std::make_unique<OutputFile>(options.output_database_path);
+  const Outputs outputs(options);
+  if (outputs.pictures != nullptr) {
+    options.localization.picture_path = outputs.pictures->path();
   }
 
   colmap::Reconstruction model;
@@ -436,28 +471,18 @@ int Localize(const CommandOptions& options,
                                             Database::Mode::kReadOnly);
     }
     RegisterQueries(queries, results, database.get(), &model);
-    WriteModel(model, output.path());
+    WriteModel(model, outputs.folder->path());
   }
-  WriteResults(results, output.path());
-  if (output_database != nullptr) {
+  WriteResults(results, outputs.folder->path());
+  if (outputs.database != nullptr) {
     WriteKeypoints(
-        queries, results, options.database_path, output_database->path());
+        queries, results, options.database_path, outputs.database->path());
   }
   if (stop) {
     throw Interrupted();
   }
 
-  if (output_database != nullptr) {
-    output_database->Commit();
-  }
-  try {
-    output.Commit();
-  } catch (...) {
-    if (output_database != nullptr) {
-      output_database->Revert();
-    }
-    throw;
-  }
+  outputs.Commit();
   return Summarize(
       results,
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)

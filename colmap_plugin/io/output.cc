@@ -77,23 +77,32 @@ bool IsSameOrInside(const fs::path& path, const fs::path& folder) {
   }
 }
 
-void CheckParent(const fs::path& path, const std::string& stated) {
-  if (stated.empty() || !fs::is_directory(path.parent_path())) {
-    throw InputError("The output '" + stated +
-                     "' cannot be created: its parent folder does not exist. "
+// The normalized path of an output, if it may be there.
+fs::path CheckedPath(const std::string& output_path,
+                     const std::vector<std::string>& others) {
+  if (output_path.empty()) {
+    throw InputError("The name of an output is empty.");
+  }
+  const fs::path path = Normalized(output_path);
+  for (const std::string& other : others) {
+    if (IsSameOrInside(path, Normalized(other))) {
+      throw InputError("The output " + output_path + " is, or is inside of, " +
+                       other +
+                       ". Inputs are never changed, and every output has a "
+                       "place of its own. Choose another one.");
+    }
+  }
+  if (!fs::is_directory(path.parent_path())) {
+    throw InputError("The output " + output_path +
+                     " cannot be created: its parent folder does not exist. "
                      "Create it first.");
   }
+  return path;
 }
 
 fs::path CheckedFolder(const std::string& output_path,
-                       const std::string& input_path) {
-  const fs::path path = Normalized(output_path);
-  if (IsSameOrInside(path, Normalized(input_path))) {
-    throw InputError("The output folder " + output_path +
-                     " is the input folder or inside of it, and the input is "
-                     "never changed. Choose another one.");
-  }
-  CheckParent(path, output_path);
+                       const std::vector<std::string>& others) {
+  const fs::path path = CheckedPath(output_path, others);
   if (fs::exists(path) && !fs::is_directory(path)) {
     throw InputError("The output folder " + output_path + " is a file.");
   }
@@ -105,9 +114,9 @@ fs::path CheckedFolder(const std::string& output_path,
   return path;
 }
 
-fs::path CheckedFile(const std::string& output_path) {
-  const fs::path path = Normalized(output_path);
-  CheckParent(path, output_path);
+fs::path CheckedFile(const std::string& output_path,
+                     const std::vector<std::string>& others) {
+  const fs::path path = CheckedPath(output_path, others);
   if (fs::exists(path)) {
     throw InputError("The output file " + output_path +
                      " exists already, and nothing is ever overwritten. Choose "
@@ -165,27 +174,34 @@ void RemoveTemporaryFolders() {
   TemporaryPaths().clear();
 }
 
+Output::Output(const fs::path& final_path, const fs::path& file_name)
+    : final_path_(final_path),
+      temporary_(final_path),
+      source_(file_name.empty() ? temporary_.path()
+                                : temporary_.path() / file_name) {}
+
 OutputFolder::OutputFolder(const std::string& output_path,
-                           const std::string& input_path)
-    : final_path_(CheckedFolder(output_path, input_path)),
-      temporary_(final_path_) {}
+                           const std::vector<std::string>& others)
+    : Output(CheckedFolder(output_path, others), {}) {}
 
-void OutputFolder::Commit() {
-  temporary_.Publish(temporary_.path(), final_path_);
-}
+OutputFile::OutputFile(const std::string& output_path,
+                       const std::vector<std::string>& others)
+    : Output(CheckedFile(output_path, others),
+             Normalized(output_path).filename()) {}
 
-OutputFile::OutputFile(const std::string& output_path)
-    : final_path_(CheckedFile(output_path)), temporary_(final_path_) {}
-
-std::string OutputFile::path() const {
-  return (temporary_.path() / final_path_.filename()).string();
-}
-
-void OutputFile::Commit() { temporary_.Publish(path(), final_path_); }
-
-void OutputFile::Revert() {
-  std::error_code ignored;
-  fs::remove(final_path_, ignored);
+void CommitAll(const std::vector<Output*>& outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    try {
+      outputs[i]->temporary_.Publish(outputs[i]->source_,
+                                     outputs[i]->final_path_);
+    } catch (...) {
+      for (size_t j = 0; j < i; ++j) {
+        std::error_code ignored;
+        fs::remove_all(outputs[j]->final_path_, ignored);
+      }
+      throw;
+    }
+  }
 }
 
 void WriteTextFile(const std::string& path, const std::string& text) {

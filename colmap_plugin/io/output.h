@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace nre {
 
@@ -31,42 +32,47 @@ class TemporaryFolder {
 // any more. For the last moments of a process that does not unwind its stack.
 void RemoveTemporaryFolders();
 
-// A new output folder. Write into path(), then Commit(); without Commit()
-// nothing stays.
-class OutputFolder {
+// A new file or folder. Write to path(), then CommitAll(); without it nothing
+// stays.
+class Output {
  public:
-  // `input_path`: the model that is read; the output may not be there or inside
-  // of it. Throws InputError for that, and if `output_path` is a file, a folder
-  // that is not empty, or has no parent folder.
-  OutputFolder(const std::string& output_path, const std::string& input_path);
+  std::string path() const { return source_.string(); }
 
-  std::string path() const { return temporary_.path().string(); }
-
-  // Throws std::runtime_error, and leaves nothing behind, if that fails.
-  void Commit();
+ protected:
+  // `file_name`: of the file in the temporary folder; empty for a folder.
+  Output(const std::filesystem::path& final_path,
+         const std::filesystem::path& file_name);
 
  private:
+  friend void CommitAll(const std::vector<Output*>& outputs);
+
   std::filesystem::path final_path_;
   TemporaryFolder temporary_;
+  std::filesystem::path source_;
 };
 
-// A new output file. Same contract as OutputFolder; files that a library puts
-// beside path() while it writes are not published.
-class OutputFile {
+// A new output folder.
+class OutputFolder : public Output {
  public:
-  // Throws InputError if `output_path` exists or has no parent folder.
-  explicit OutputFile(const std::string& output_path);
-
-  std::string path() const;
-  void Commit();
-
-  // Takes back a Commit().
-  void Revert();
-
- private:
-  std::filesystem::path final_path_;
-  TemporaryFolder temporary_;
+  // `others`: the inputs and the other outputs; this one may not be there or
+  // inside of them. Throws InputError for that, and if `output_path` is a file,
+  // a folder that is not empty, or has no parent folder.
+  OutputFolder(const std::string& output_path,
+               const std::vector<std::string>& others);
 };
+
+// A new output file. What a library puts beside path() while it writes is not
+// published.
+class OutputFile : public Output {
+ public:
+  // As above; throws InputError if `output_path` exists.
+  OutputFile(const std::string& output_path,
+             const std::vector<std::string>& others);
+};
+
+// Puts all outputs into place, or none: throws std::runtime_error if one cannot
+// be.
+void CommitAll(const std::vector<Output*>& outputs);
 
 // Writes a text file; throws std::runtime_error, naming the path, unless all of
 // it was handed to the operating system.

@@ -34,6 +34,7 @@ struct QueryResult {
   double choose_references_ms = 0.0;    // trying reference images
   double describe_references_ms = 0.0;  // descriptors not yet in the cache
   double coarse_maps_ms = 0.0;
+  double pictures_ms = 0.0;
   double total_ms = 0.0;
 };
 
@@ -53,7 +54,7 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 // - num_points: 3D points used; references; references_chosen; warnings
 // - timings in ms: read_ms, features_ms, choose_references_ms,
 //   describe_references_ms, coarse_maps_ms, msac_ms, coarse_gnc_ms,
-//   fine_maps_ms, fine_gnc_ms, total_ms
+//   fine_maps_ms, fine_gnc_ms, pictures_ms, total_ms
 std::string FormatReport(const std::vector<QueryResult>& results);
 
 }  // namespace nre

@@ -1,0 +1,175 @@
+#include "colmap_plugin/compat/reconstruction.h"
+
+#include <csignal>
+#include <filesystem>
+#include <sys/resource.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/model_files.h"
+#include "nre/error.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
+namespace nre {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Rigid3d SomePose() {
+  Rigid3d pose;
+  pose.rotation = Eigen::Quaterniond(0.9, 0.1, -0.2, 0.3).normalized();
+  pose.translation = Eigen::Vector3d(1, 2, 3);
+  return pose;
+}
+
+// Adds query.jpg as image 10 with camera 5; it observes the first and the third
+// point.
+void AddQuery(colmap::Reconstruction* model, colmap::camera_t camera_id = 5) {
+  AddRegisteredImage(
+      MakeColmapCamera("SIMPLE_RADIAL", 100, 80, {90, 50, 40, 0.1}),
+      camera_id,
+      10,
+      "query.jpg",
+      SomePose(),
+      {{Eigen::Vector2d(1.5, 2.5), 1},
+       {Eigen::Vector2d(3.5, 4.5), colmap::kInvalidPoint3DId},
+       {Eigen::Vector2d(5.5, 6.5), 3}},
+      model);
+}
+
+void ExpectQuery(const colmap::Reconstruction& model) {
+  ASSERT_TRUE(model.ExistsImage(10));
+  const colmap::Image& image = model.Image(10);
+  EXPECT_EQ(image.Name(), "query.jpg");
+  ASSERT_TRUE(HasPose(image));
+  EXPECT_LT(RotationErrorDeg(CamFromWorld(image), SomePose()), 1e-10);
+  EXPECT_LT(CenterError(CamFromWorld(image), SomePose()), 1e-12);
+  EXPECT_EQ(image.CameraId(), 5);
+  EXPECT_EQ(CameraModelIdOf(model.Camera(5)), 2);
+  EXPECT_THAT(CameraParams(model.Camera(5)), ElementsAre(90, 50, 40, 0.1));
+  ASSERT_EQ(image.NumPoints2D(), 3);
+  EXPECT_EQ(image.NumPoints3D(), 2);
+  EXPECT_EQ(XY(image.Point2D(2)), Eigen::Vector2d(5.5, 6.5));
+  EXPECT_EQ(Point3DId(image.Point2D(2)), 3);
+  EXPECT_FALSE(image.Point2D(1).HasPoint3D());
+  const colmap::TrackElement& last =
+      TrackOf(model.Point3D(3)).Elements().back();
+  EXPECT_EQ(last.image_id, 10);
+  EXPECT_EQ(last.point2D_idx, 2);
+  EXPECT_EQ(TrackOf(model.Point3D(3)).Length(), 4);
+  EXPECT_EQ(TrackOf(model.Point3D(2)).Length(), 3);
+}
+
+TEST(AddRegisteredImage, SurvivesWritingAndReading) {
+  TestFolder folder;
+  colmap::Reconstruction model = MakeSmallModel();
+  AddQuery(&model);
+  ExpectQuery(model);
+  WriteModel(model, folder.path());
+  EXPECT_EQ(List(folder.path()), [] {
+    std::vector<std::string> names = ModelFileNames();
+    std::sort(names.begin(), names.end());
+    return names;
+  }());
+
+  colmap::Reconstruction again;
+  ReadModel(folder.path(), &again);
+  EXPECT_EQ(again.NumImages(), 4);
+  EXPECT_EQ(again.NumRegImages(), 4);
+  EXPECT_EQ(again.NumCameras(), 3);
+  EXPECT_EQ(again.NumPoints3D(), 6);
+  ExpectQuery(again);
+}
+
+TEST(AddRegisteredImage, SharesACameraThatIsThere) {
+  colmap::Reconstruction model = MakeSmallModel();
+  AddQuery(&model, 1);
+  EXPECT_EQ(model.NumCameras(), 2);
+  EXPECT_EQ(model.Image(10).CameraId(), 1);
+  EXPECT_EQ(CameraModelIdOf(model.Camera(1)), 1);
+}
+
+TEST(AddRegisteredImage, KeepsTheMeanReprojectionErrorRight) {
+  colmap::Reconstruction model = MakeSmallModel();
+  const colmap::Camera camera =
+      MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24});
+  Eigen::Vector2d xy;
+  ASSERT_TRUE(
+      CreateCamera(camera)->Project(XYZ(model.Point3D(1)), &xy, nullptr));
+#if NRE_COLMAP_VERSION < 400
+  model.Point3D(1).SetError(1.0);
+#else
+  model.Point3D(1).error = 1.0;
+#endif
+  AddRegisteredImage(camera,
+                     1,
+                     10,
+                     "query.jpg",
+                     Rigid3d(),
+                     {{xy + Eigen::Vector2d(5, 0), 1}},
+                     &model);
+#if NRE_COLMAP_VERSION < 400
+  EXPECT_NEAR(model.Point3D(1).Error(), (3.0 * 1.0 + 5.0) / 4.0, 1e-9);
+#else
+  EXPECT_NEAR(model.Point3D(1).error, (3.0 * 1.0 + 5.0) / 4.0, 1e-9);
+#endif
+  EXPECT_FALSE(model.Point3D(2).HasError());
+}
+
+TEST(Reconstruction, ListsAndNextIds) {
+  const colmap::Reconstruction model = MakeSmallModel();
+  EXPECT_THAT(RegisteredImages(model), ElementsAre(1, 2, 3));
+  EXPECT_EQ(ImageIdsByName(model).at("sub/c.jpg"), 3);
+  EXPECT_EQ(NextImageId(model), 4);
+  EXPECT_EQ(NextCameraId(model), 3);
+}
+
+TEST(ReadModel, ReadsTextAsBinary) {
+  TestFolder folder;
+  MakeSmallModel().WriteText(folder.path());
+  colmap::Reconstruction model;
+  ReadModel(folder.path(), &model);
+  EXPECT_EQ(model.NumRegImages(), 3);
+}
+
+TEST(ReadModel, RefusesAnEmptyModel) {
+  TestFolder folder;
+  WriteModel(colmap::Reconstruction(), folder.path());
+  colmap::Reconstruction model;
+  try {
+    ReadModel(folder.path(), &model);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("empty"));
+  }
+}
+
+TEST(WriteModel, FullDiskIsNoticed) {
+  TestFolder folder;
+  const colmap::Reconstruction model = MakeSmallModel();
+  WriteModel(model, folder.path());
+  const auto size = std::filesystem::file_size(folder / "images.bin");
+
+  rlimit old_limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (const size_t limit : {size_t{0}, size_t{100}, size - 1}) {
+    const rlimit small = {limit, old_limit.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    bool noticed = false;
+    try {
+      WriteModel(model, folder.path());
+    } catch (const std::runtime_error&) {
+      noticed = true;
+    }
+    setrlimit(RLIMIT_FSIZE, &old_limit);
+    EXPECT_TRUE(noticed) << limit;
+  }
+  std::signal(SIGXFSZ, old_handler);
+}
+
+}  // namespace
+}  // namespace nre

@@ -1,0 +1,194 @@
+#include "colmap_plugin/controllers/localization_controller.h"
+
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/reconstruction.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
+namespace nre {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class LocalizationControllerTest : public testing::Test {
+ protected:
+  LocalizationControllerTest()
+      : scene_(folder_.path()), preset_(CreateFeaturePreset("dense_sift")) {
+    ReadModel(scene_.model_path, &model_);
+    queries_ = ReadQueryList(scene_.query_list_path);
+    options_.num_threads = 2;
+  }
+
+  std::vector<QueryResult> Run(
+      const std::vector<QueryReferences>& references = {}) {
+    LocalizationController controller(
+        model_, scene_.image_path, preset_, options_, &stop_);
+    return controller.Run(
+        queries_, references, [this](const QueryResult&) { ++num_reported_; });
+  }
+
+  QueryReferences Given(const std::vector<colmap::image_t>& ids) const {
+    return {ids, true};
+  }
+
+  void ExpectRight(const std::vector<QueryResult>& results) const {
+    ASSERT_EQ(results.size(), queries_.size());
+    for (size_t i = 0; i < results.size(); ++i) {
+      EXPECT_EQ(results[i].name, queries_[i].name);
+      ASSERT_EQ(results[i].estimate.verdict, Verdict::kRegistered)
+          << results[i].estimate.reason;
+      EXPECT_LT(CenterError(results[i].estimate.cam_from_world,
+                            scene_.query_poses[i]),
+                0.1);
+      EXPECT_LT(RotationErrorDeg(results[i].estimate.cam_from_world,
+                                 scene_.query_poses[i]),
+                1.0);
+      EXPECT_GT(results[i].estimate.support.size(), 50);
+      EXPECT_LE(results[i].point3D_ids.size(),
+                static_cast<size_t>(options_.estimation.max_num_points));
+    }
+  }
+
+  TestFolder folder_;
+  RenderedScene scene_;
+  FeaturePreset preset_;
+  colmap::Reconstruction model_;
+  std::vector<Query> queries_;
+  LocalizationOptions options_;
+  std::atomic<bool> stop_{false};
+  int num_reported_ = 0;
+};
+
+TEST_F(LocalizationControllerTest, WithGivenReferences) {
+  const std::vector<QueryResult> results =
+      Run({Given({2, 1, 2}), Given({3, 4})});
+  ExpectRight(results);
+  EXPECT_EQ(num_reported_, 2);
+  EXPECT_THAT(results[0].references, ElementsAre("r1.png", "r0.png"));
+  EXPECT_FALSE(results[0].references_chosen);
+  EXPECT_THAT(results[0].warnings, IsEmpty());
+}
+
+TEST_F(LocalizationControllerTest, WithChosenReferences) {
+  const std::vector<QueryResult> results = Run();
+  ExpectRight(results);
+  EXPECT_TRUE(results[0].references_chosen);
+  EXPECT_EQ(results[0].references.size(), 3);
+  options_.max_num_probed_references = 1;
+  EXPECT_THAT(Run()[0].references, ElementsAre("r0.png"));
+}
+
+TEST_F(LocalizationControllerTest, TheSameForAnyNumberOfThreads) {
+  options_.estimation.max_num_points = 300;
+  const std::vector<QueryResult> two = Run({Given({2, 1}), Given({3, 4})});
+  options_.num_threads = 1;
+  const std::vector<QueryResult> one = Run({Given({2, 1}), Given({3, 4})});
+  EXPECT_EQ(FormatResults(one), FormatResults(two));
+  for (size_t i = 0; i < one.size(); ++i) {
+    EXPECT_EQ(one[i].point3D_ids, two[i].point3D_ids);
+    EXPECT_EQ(one[i].estimate.covariance, two[i].estimate.covariance);
+    EXPECT_EQ(one[i].estimate.support.size(), two[i].estimate.support.size());
+  }
+}
+
+TEST_F(LocalizationControllerTest, BadQueriesFailAlone) {
+  Query absent = queries_[0];
+  absent.name = "absent.png";
+  Query broken = queries_[0];
+  broken.name = "broken.png";
+  WriteFile(scene_.image_path + "/broken.png",
+            ReadFile(scene_.image_path + "/q0.png").substr(0, 5000));
+  Query resized = queries_[0];
+  resized.camera = MakeColmapCamera("PINHOLE", 481, 360, {420, 420, 240, 180});
+  Query bad = queries_[0];
+  bad.error = "no intrinsics";
+  queries_.insert(queries_.end(), {absent, broken, resized, bad});
+  const std::vector<QueryResult> results =
+      Run(std::vector<QueryReferences>(queries_.size(), Given({2, 3})));
+  ASSERT_EQ(results.size(), 6);
+  EXPECT_EQ(results[0].estimate.verdict, Verdict::kRegistered);
+  EXPECT_EQ(results[1].estimate.verdict, Verdict::kRegistered);
+  for (int i = 2; i < 6; ++i) {
+    EXPECT_EQ(results[i].estimate.verdict, Verdict::kFailed);
+  }
+  EXPECT_THAT(results[2].estimate.reason, HasSubstr("absent.png"));
+  EXPECT_THAT(results[3].estimate.reason, HasSubstr("broken.png"));
+  EXPECT_THAT(results[4].estimate.reason,
+              testing::AllOf(HasSubstr("480x360"), HasSubstr("481x360")));
+  EXPECT_EQ(results[5].estimate.reason, "no intrinsics");
+}
+
+TEST_F(LocalizationControllerTest, UnusableReferences) {
+  std::filesystem::remove(scene_.image_path + "/r0.png");
+  const std::vector<QueryResult> results = Run({Given({1, 2}), Given({1})});
+  EXPECT_EQ(results[0].estimate.verdict, Verdict::kRegistered);
+  EXPECT_THAT(results[0].references, ElementsAre("r1.png"));
+  EXPECT_THAT(results[0].warnings, ElementsAre(HasSubstr("r0.png")));
+  EXPECT_EQ(results[1].estimate.verdict, Verdict::kFailed);
+  EXPECT_THAT(results[1].estimate.reason, HasSubstr("r0.png"));
+  // None is left out silently when they are chosen either.
+  EXPECT_THAT(Run()[0].references, testing::Not(testing::Contains("r0.png")));
+}
+
+TEST_F(LocalizationControllerTest, AnImageIsNeverItsOwnReference) {
+  queries_ = {queries_[0], queries_[0]};
+  queries_[0].name = queries_[1].name = "r1.png";
+  const std::vector<QueryResult> given = Run({Given({2, 1}), Given({2})});
+  EXPECT_THAT(given[0].references, ElementsAre("r0.png"));
+  EXPECT_EQ(given[1].estimate.verdict, Verdict::kFailed);
+  EXPECT_THAT(given[1].estimate.reason, HasSubstr("itself"));
+  EXPECT_THAT(Run()[0].references, testing::Not(testing::Contains("r1.png")));
+}
+
+TEST_F(LocalizationControllerTest, StopsWhenAsked) {
+  stop_ = true;
+  EXPECT_THROW(Run(), Interrupted);
+  EXPECT_EQ(num_reported_, 0);
+}
+
+TEST_F(LocalizationControllerTest, Pictures) {
+  std::filesystem::create_directory(folder_ / "pictures");
+  options_.picture_path = folder_ / "pictures";
+  ExpectRight(Run({Given({2, 1}), Given({3, 4})}));
+  EXPECT_THAT(List(folder_ / "pictures"),
+              ElementsAre("q0.png.maps.jpg",
+                          "q0.png.pose.jpg",
+                          "q1.png.maps.jpg",
+                          "q1.png.pose.jpg"));
+}
+
+TEST_F(LocalizationControllerTest, PairsOfAbsentImages) {
+  const Pairs pairs = {{"q0.png", {"x.png", "r3.png", "y.png", "r0.png"}},
+                       {"q1.png", {"x.png"}},
+                       {"other.png", {"z.png"}}};
+  std::vector<std::string> absent;
+  const std::vector<QueryReferences> references =
+      ResolvePairs(pairs, queries_, model_, &absent);
+  EXPECT_THAT(absent, ElementsAre("x.png", "y.png"));
+  ASSERT_EQ(references.size(), 2);
+  EXPECT_THAT(references[0].image_ids, ElementsAre(4, 1));
+  EXPECT_THAT(references[1].image_ids, IsEmpty());
+  EXPECT_TRUE(references[1].given);
+  const std::vector<QueryResult> results = Run(references);
+  EXPECT_EQ(results[1].estimate.verdict, Verdict::kFailed);
+  EXPECT_THAT(results[1].estimate.reason, HasSubstr("pairs file"));
+}
+
+TEST(LocalizationOptions, Check) {
+  EXPECT_TRUE(LocalizationOptions().Check());
+  LocalizationOptions options;
+  options.num_threads = 0;
+  EXPECT_FALSE(options.Check());
+  options = LocalizationOptions();
+  options.estimation.max_num_points = 2;
+  EXPECT_FALSE(options.Check());
+}
+
+}  // namespace
+}  // namespace nre

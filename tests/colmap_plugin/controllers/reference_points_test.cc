@@ -1,0 +1,188 @@
+#include "colmap_plugin/controllers/reference_points.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <opencv2/imgcodecs.hpp>
+
+#include "colmap_plugin/compat/reconstruction.h"
+#include "nre/error.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
+namespace nre {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// Two channels: the image's first pixel's red, and 255 minus it.
+class FirstPixelExtractor : public FeatureExtractor {
+ public:
+  explicit FirstPixelExtractor(std::atomic<int>* num_calls)
+      : num_calls_(num_calls) {}
+
+  int Channels() const override { return 2; }
+
+  FeatureMap Extract(const Image& image) const override {
+    ++*num_calls_;
+    FeatureMap features;
+    features.channels = 2;
+    features.width = image.width;
+    features.height = image.height;
+    features.map_from_image = MapFromImage::FromStride(
+        Eigen::Vector2d::Ones(), {0.5, 0.5}, Eigen::Vector2d::Ones());
+    const Eigen::Vector2f descriptor =
+        Eigen::Vector2f(image.rgb[0], 255 - image.rgb[0]).normalized();
+    for (int i = 0; i < image.width * image.height; ++i) {
+      features.data.push_back(descriptor.x());
+      features.data.push_back(descriptor.y());
+    }
+    return features;
+  }
+
+ private:
+  std::atomic<int>* num_calls_;
+};
+
+class ReferencePoints : public testing::Test {
+ protected:
+  ReferencePoints() : model_(MakeSmallModel()) {
+    preset_.coarse = std::make_unique<FirstPixelExtractor>(&num_calls_);
+    preset_.fine = std::make_unique<FirstPixelExtractor>(&num_calls_);
+    std::filesystem::create_directory(folder_ / "sub");
+    WriteImage("a.jpg", 64, 255);
+    WriteImage("b.jpg", 64, 0);
+    WriteImage("sub/c.jpg", 80, 255);
+  }
+
+  void WriteImage(const std::string& name, int width, int level) {
+    cv::imwrite(folder_ / name, cv::Mat(48, width, CV_8UC1, cv::Scalar(level)));
+  }
+
+  std::string Error(colmap::image_t image_id) {
+    ReferenceCache cache(model_, folder_.path(), preset_, 10);
+    try {
+      cache.Get(image_id);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  TestFolder folder_;
+  std::atomic<int> num_calls_{0};
+  colmap::Reconstruction model_;
+  FeaturePreset preset_;
+};
+
+TEST_F(ReferencePoints, DescribesAllPointsOnce) {
+  ReferenceCache cache(model_, folder_.path(), preset_, 10);
+  const auto description = cache.Get(1);
+  EXPECT_THAT(description->point3D_ids, ElementsAre(1, 2, 3, 4, 5, 6));
+  ASSERT_EQ(description->coarse.size(), 12);
+  EXPECT_NEAR(description->coarse[0], 1.0f, 1e-6f);
+  EXPECT_NEAR(description->coarse[1], 0.0f, 1e-6f);
+  EXPECT_EQ(num_calls_, 2);  // coarse and fine
+  EXPECT_EQ(cache.Get(1), description);
+  EXPECT_EQ(num_calls_, 2);
+}
+
+TEST_F(ReferencePoints, DescribedOnceForManyThreads) {
+  ReferenceCache cache(model_, folder_.path(), preset_, 10);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&cache]() {
+      for (const colmap::image_t id : {1, 2, 3}) {
+        EXPECT_EQ(cache.Get(id)->point3D_ids.size(), 6);
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(num_calls_, 6);
+}
+
+TEST_F(ReferencePoints, ForgetsTheLeastRecentlyUsed) {
+  ReferenceCache cache(model_, folder_.path(), preset_, 2);
+  cache.Get(1);
+  cache.Get(2);
+  cache.Get(1);
+  cache.Get(3);  // in the place of 2
+  EXPECT_EQ(num_calls_, 6);
+  cache.Get(1);
+  EXPECT_EQ(num_calls_, 6);
+  cache.Get(2);
+  EXPECT_EQ(num_calls_, 8);
+}
+
+TEST_F(ReferencePoints, PointsBehindTheCameraAreLeftOut) {
+  // There is no setter that both versions of COLMAP have.
+  const_cast<Eigen::Vector3d&>(XYZ(model_.Point3D(2))) = {0, 0, -5};
+  ReferenceCache cache(model_, folder_.path(), preset_, 2);
+  EXPECT_THAT(cache.Get(1)->point3D_ids, ElementsAre(1, 3, 4, 5, 6));
+  EXPECT_THAT(FindPointsBehindCameras(model_), ElementsAre(2));
+}
+
+TEST_F(ReferencePoints, NoPointIsBehindInASoundModel) {
+  EXPECT_THAT(FindPointsBehindCameras(model_), IsEmpty());
+}
+
+TEST_F(ReferencePoints, UnusableReferences) {
+  std::filesystem::remove(folder_ / "a.jpg");
+  EXPECT_THAT(Error(1), HasSubstr("a.jpg"));
+  WriteFile(folder_ / "b.jpg", "no picture");
+  EXPECT_THAT(Error(2), HasSubstr("b.jpg"));
+  WriteImage("sub/c.jpg", 81, 0);
+  EXPECT_THAT(
+      Error(3),
+      testing::AllOf(
+          HasSubstr("sub/c.jpg"), HasSubstr("81x48"), HasSubstr("80x48")));
+}
+
+TEST_F(ReferencePoints, MeanOfDescriptorsIsNormalised) {
+  ReferenceCache cache(model_, folder_.path(), preset_, 10);
+  std::vector<colmap::point3D_t> ids;
+  const DescribedPoints points =
+      ChoosePoints(model_, {cache.Get(1), cache.Get(2)}, preset_, 100, 0, &ids);
+  EXPECT_THAT(ids, ElementsAre(1, 2, 3, 4, 5, 6));
+  ASSERT_EQ(points.size(), 6);
+  EXPECT_EQ(points.xyz[3], XYZ(model_.Point3D(4)));
+  for (const float value : points.coarse) {
+    EXPECT_NEAR(value, std::sqrt(0.5f), 1e-6f);
+  }
+  EXPECT_EQ(points.fine, points.coarse);
+}
+
+TEST_F(ReferencePoints, SubsetsDependOnTheSeedOnly) {
+  ReferenceCache cache(model_, folder_.path(), preset_, 10);
+  const auto a = cache.Get(1);
+  const auto b = cache.Get(2);
+  std::set<std::vector<colmap::point3D_t>> subsets;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    std::vector<colmap::point3D_t> ids;
+    std::vector<colmap::point3D_t> ids_of_other_order;
+    EXPECT_EQ(ChoosePoints(model_, {a, b}, preset_, 3, seed, &ids).size(), 3);
+    ChoosePoints(model_, {b, a}, preset_, 3, seed, &ids_of_other_order);
+    EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
+    EXPECT_EQ(ids, ids_of_other_order);
+    subsets.insert(ids);
+  }
+  EXPECT_GT(subsets.size(), 5);
+}
+
+TEST_F(ReferencePoints, NoReferencesNoPoints) {
+  std::vector<colmap::point3D_t> ids = {1};
+  EXPECT_EQ(ChoosePoints(model_, {}, preset_, 3, 0, &ids).size(), 0);
+  EXPECT_THAT(ids, IsEmpty());
+}
+
+}  // namespace
+}  // namespace nre

@@ -1,0 +1,159 @@
+#include "colmap_plugin/io/database.h"
+
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include "nre/error.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
+namespace nre {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// The tables as COLMAP makes them (those columns that we use), with camera 4,
+// image 7 "a.jpg" with two keypoints and descriptors, image 8 "b.jpg" without,
+// and image 9 "c.jpg" with a camera model that nobody knows.
+void CreateDatabase(const std::string& path) {
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
+  const char* sql =
+      "CREATE TABLE cameras (camera_id INTEGER PRIMARY KEY, model INTEGER, "
+      "width INTEGER, height INTEGER, params BLOB, prior_focal_length "
+      "INTEGER);"
+      "CREATE TABLE images (image_id INTEGER PRIMARY KEY, name TEXT, camera_id "
+      "INTEGER);"
+      "CREATE TABLE keypoints (image_id INTEGER PRIMARY KEY, rows INTEGER, "
+      "cols INTEGER, data BLOB);"
+      "CREATE TABLE descriptors (image_id INTEGER PRIMARY KEY, rows INTEGER, "
+      "cols INTEGER, data BLOB);"
+      // SIMPLE_PINHOLE f = 500, cx = 320, cy = 240.
+      "INSERT INTO cameras VALUES (4, 0, 640, 480, "
+      "x'0000000000407F4000000000000074400000000000006E40', 1);"
+      "INSERT INTO cameras VALUES (5, 99, 640, 480, x'', 1);"
+      "INSERT INTO images VALUES (7, 'a.jpg', 4), (8, 'b.jpg', 4), "
+      "(9, 'c.jpg', 5);"
+      // (1, 2, scale 1, orientation 0), (3, 4, 1, 0).
+      "INSERT INTO keypoints VALUES (7, 2, 4, "
+      "x'0000803F000000400000803F00000000"
+      "00004040000080400000803F00000000');"
+      "INSERT INTO descriptors VALUES (7, 2, 3, x'010203040506');";
+  ASSERT_EQ(sqlite3_exec(database, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(database);
+}
+
+std::string Query1(const std::string& path, const std::string& sql) {
+  sqlite3* database = nullptr;
+  sqlite3_open(path.c_str(), &database);
+  std::string answer;
+  const auto callback = [](void* text, int, char** values, char**) {
+    *static_cast<std::string*>(text) = values[0] == nullptr ? "" : values[0];
+    return 0;
+  };
+  sqlite3_exec(database, sql.c_str(), callback, &answer, nullptr);
+  sqlite3_close(database);
+  return answer;
+}
+
+class DatabaseTest : public testing::Test {
+ protected:
+  DatabaseTest() : path_(folder_ / "data#base?.db") { CreateDatabase(path_); }
+
+  std::string Error(const std::string& path) const {
+    try {
+      Database database(path, Database::Mode::kReadOnly);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  TestFolder folder_;
+  std::string path_;
+};
+
+TEST_F(DatabaseTest, QueriesKeepTheirIds) {
+  const Database database(path_, Database::Mode::kReadOnly);
+  const std::vector<Query> queries =
+      database.ReadQueries({"b.jpg", "c.jpg", "absent.jpg"});
+  ASSERT_EQ(queries.size(), 3);
+  EXPECT_EQ(queries[0].name, "b.jpg");
+  EXPECT_EQ(queries[0].error, "");
+  EXPECT_EQ(queries[0].image_id, 8);
+  EXPECT_EQ(queries[0].camera_id, 4);
+  EXPECT_EQ(CameraWidth(queries[0].camera), 640);
+  EXPECT_THAT(CameraParams(queries[0].camera), ElementsAre(500, 320, 240));
+  EXPECT_THAT(queries[1].error, HasSubstr("99"));
+  EXPECT_THAT(queries[2].error, HasSubstr("no image of this name"));
+}
+
+TEST_F(DatabaseTest, ReadingTouchesNothing) {
+  const auto before = Snapshot(folder_.path());
+  {
+    const Database database(path_, Database::Mode::kReadOnly);
+    EXPECT_EQ(database.ReadKeypoints(7).size(), 2);
+    EXPECT_EQ(Snapshot(folder_.path()), before);
+  }
+  EXPECT_EQ(Snapshot(folder_.path()), before);
+}
+
+TEST_F(DatabaseTest, KeypointsAreAppended) {
+  Database database(path_, Database::Mode::kReadWrite);
+  EXPECT_THAT(database.ReadKeypoints(7),
+              ElementsAre(Eigen::Vector2d(1, 2), Eigen::Vector2d(3, 4)));
+  EXPECT_THAT(database.ReadKeypoints(8), IsEmpty());
+  database.AppendKeypoints(7, {Eigen::Vector2d(5.5, 6.5)});
+  database.AppendKeypoints(8, {Eigen::Vector2d(7, 8), Eigen::Vector2d(9, 10)});
+  database.AppendKeypoints(8, std::vector<Eigen::Vector2d>());
+  database.Commit();
+
+  const Database again(path_, Database::Mode::kReadOnly);
+  EXPECT_THAT(again.ReadKeypoints(7),
+              ElementsAre(Eigen::Vector2d(1, 2),
+                          Eigen::Vector2d(3, 4),
+                          Eigen::Vector2d(5.5, 6.5)));
+  EXPECT_THAT(again.ReadKeypoints(8),
+              ElementsAre(Eigen::Vector2d(7, 8), Eigen::Vector2d(9, 10)));
+  EXPECT_EQ(Query1(path_, "SELECT cols FROM keypoints WHERE image_id = 8"),
+            "6");
+  // A descriptor of zeros for the new keypoint, the old ones as they were.
+  EXPECT_EQ(
+      Query1(path_, "SELECT hex(data) FROM descriptors WHERE image_id = 7"),
+      "010203040506000000");
+  EXPECT_EQ(Query1(path_, "SELECT rows FROM descriptors WHERE image_id = 7"),
+            "3");
+  EXPECT_EQ(Query1(path_, "SELECT count(*) FROM descriptors"), "1");
+}
+
+TEST_F(DatabaseTest, NothingIsWrittenWithoutCommit) {
+  const std::string before = ReadFile(path_);
+  {
+    Database database(path_, Database::Mode::kReadWrite);
+    database.AppendKeypoints(8, {Eigen::Vector2d(7, 8)});
+  }
+  EXPECT_EQ(ReadFile(path_), before);
+}
+
+TEST_F(DatabaseTest, BadFiles) {
+  EXPECT_THAT(Error(folder_ / "absent.db"), HasSubstr("does not exist"));
+  WriteFile(folder_ / "text.db", "this is no database, by no means at all");
+  EXPECT_THAT(Error(folder_ / "text.db"), HasSubstr("not a database"));
+  WriteFile(folder_ / "empty.db", "");
+  EXPECT_THAT(Error(folder_ / "empty.db"), HasSubstr("no such table"));
+  WriteFile(path_ + "-wal", "changes");
+  EXPECT_THAT(Error(path_), HasSubstr("unsaved changes"));
+}
+
+TEST_F(DatabaseTest, DamagedKeypointsAreAnError) {
+  Query1(path_, "UPDATE keypoints SET rows = 3");
+  const Database database(path_, Database::Mode::kReadOnly);
+  EXPECT_THROW(database.ReadKeypoints(7), InputError);
+}
+
+}  // namespace
+}  // namespace nre

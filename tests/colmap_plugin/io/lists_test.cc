@@ -1,0 +1,107 @@
+#include "colmap_plugin/io/lists.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "nre/error.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
+namespace nre {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class Lists : public testing::Test {
+ protected:
+  std::string Write(const std::string& content) {
+    WriteFile(folder_ / "list.txt", content);
+    return folder_ / "list.txt";
+  }
+
+  template <typename Function>
+  std::string Error(Function&& read, const std::string& path) {
+    try {
+      read(path);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  TestFolder folder_;
+};
+
+TEST_F(Lists, QueryListWithCommentsAndBlankLines) {
+  const std::vector<Query> queries =
+      ReadQueryList(Write("# a comment\n\n   \n"
+                          "day/1.jpg PINHOLE 640 480 500 510 320 240\r\n"
+                          "2.jpg  SIMPLE_RADIAL\t100 80 90 50 40 -0.1"));
+  ASSERT_EQ(queries.size(), 2);
+  EXPECT_EQ(queries[0].name, "day/1.jpg");
+  EXPECT_EQ(queries[0].error, "");
+  EXPECT_EQ(CameraWidth(queries[0].camera), 640);
+  EXPECT_THAT(CameraParams(queries[0].camera), ElementsAre(500, 510, 320, 240));
+  EXPECT_THAT(CameraParams(queries[1].camera), ElementsAre(90, 50, 40, -0.1));
+  EXPECT_EQ(queries[1].image_id, colmap::kInvalidImageId);
+}
+
+TEST_F(Lists, BadLinesAreFailedQueries) {
+  const std::vector<Query> queries =
+      ReadQueryList(Write("1.jpg\n"
+                          "2.jpg PINHOLY 640 480 500 500 320 240\n"
+                          "3.jpg PINHOLE 640 480 500 500 320\n"
+                          "4.jpg PINHOLE 640.5 480 500 500 320 240\n"
+                          "5.jpg PINHOLE 640 480 abc 500 320 240\n"
+                          "6.jpg PINHOLE 640 480 nan 500 320 240\n"
+                          "7.jpg PINHOLE 640 480 -1 500 320 240\n"
+                          "8.jpg PINHOLE 640 480 500 500 320 240\n"
+                          "8.jpg PINHOLE 640 480 500 500 320 240\n"));
+  ASSERT_EQ(queries.size(), 9);
+  EXPECT_THAT(queries[0].error,
+              testing::AllOf(HasSubstr("line 1"), HasSubstr("no intrinsics")));
+  EXPECT_THAT(queries[1].error, HasSubstr("unknown camera model 'PINHOLY'"));
+  EXPECT_THAT(queries[2].error, HasSubstr("4 parameters"));
+  EXPECT_THAT(queries[3].error, HasSubstr("640.5"));
+  EXPECT_THAT(queries[4].error, HasSubstr("abc"));
+  EXPECT_THAT(queries[5].error, HasSubstr("nan"));
+  EXPECT_THAT(queries[6].error, HasSubstr("focal length"));
+  EXPECT_EQ(queries[7].error, "");
+  EXPECT_THAT(queries[8].error, HasSubstr("listed before"));
+}
+
+TEST_F(Lists, UselessQueryLists) {
+  EXPECT_THAT(Error(ReadQueryList, Write("")), HasSubstr("no usable line"));
+  EXPECT_THAT(Error(ReadQueryList, Write("1.jpg\n2.jpg\n")),
+              HasSubstr("no intrinsics"));
+  EXPECT_THAT(Error(ReadQueryList, folder_ / "absent"),
+              HasSubstr("cannot be read"));
+  EXPECT_THAT(Error(ReadQueryList, folder_.path()),
+              HasSubstr("cannot be read"));
+}
+
+TEST_F(Lists, ImageList) {
+  EXPECT_THAT(ReadImageList(Write("# x\na.jpg\n\n b c.jpg \r\n")),
+              ElementsAre("a.jpg", "b c.jpg"));
+  EXPECT_THAT(Error(ReadImageList, Write("# x\n")), HasSubstr("no image"));
+  EXPECT_THAT(Error(ReadImageList, folder_ / "absent"),
+              HasSubstr("cannot be read"));
+}
+
+TEST_F(Lists, PairsKeepTheirOrder) {
+  const Pairs pairs = ReadPairs(Write("q1 b\nq2 a\nq1 a\n"));
+  EXPECT_EQ(pairs.size(), 2);
+  EXPECT_THAT(pairs.at("q1"), ElementsAre("b", "a"));
+  EXPECT_THAT(pairs.at("q2"), ElementsAre("a"));
+}
+
+TEST_F(Lists, BadPairs) {
+  EXPECT_THAT(Error(ReadPairs, Write("q1 a\nq2\n")), HasSubstr("line 2"));
+  EXPECT_THAT(Error(ReadPairs, Write("q1 a b\n")), HasSubstr("line 1"));
+  EXPECT_THAT(Error(ReadPairs, Write("")), HasSubstr("empty"));
+  EXPECT_THAT(Error(ReadPairs, folder_ / "absent"),
+              HasSubstr("cannot be read"));
+}
+
+}  // namespace
+}  // namespace nre

@@ -1,0 +1,92 @@
+#include "colmap_plugin/io/results.h"
+
+#include <cstring>
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace nre {
+namespace {
+
+std::vector<QueryResult> SomeResults() {
+  QueryResult registered;
+  registered.name = "day/1.jpg";
+  registered.estimate.verdict = Verdict::kRegistered;
+  registered.estimate.cam_from_world.rotation =
+      Eigen::Quaterniond(1, 2, 3, 4).normalized();
+  registered.estimate.cam_from_world.translation = {1.0 / 3.0, -2e-9, 5};
+  registered.estimate.covariance = Matrix6d::Identity() * 0.5;
+  registered.estimate.covariance(0, 5) = 0.25;
+  registered.estimate.fine_cost = 7.5;
+  registered.estimate.support.resize(2);
+  registered.point3D_ids = {10, 11, 12};
+  registered.references = {"a", "b"};
+  registered.total_ms = 12.5;
+  QueryResult rejected = registered;
+  rejected.name = "2.jpg";
+  rejected.estimate.verdict = Verdict::kRejected;
+  rejected.estimate.reason = "too little";
+  QueryResult failed;
+  failed.name = "3.jpg";
+  failed.estimate.reason = "a \"quoted\" word and \xff";
+  failed.warnings = {"careful"};
+  return {registered, rejected, failed};
+}
+
+TEST(Results, OnlyRegisteredQueriesWithAllDigits) {
+  const std::vector<QueryResult> results = SomeResults();
+  std::istringstream text(FormatResults(results));
+  std::string name;
+  double qw, qx, qy, qz, tx, ty, tz;
+  ASSERT_TRUE(text >> name >> qw >> qx >> qy >> qz >> tx >> ty >> tz);
+  EXPECT_EQ(name, "day/1.jpg");
+  const Rigid3d& pose = results[0].estimate.cam_from_world;
+  EXPECT_EQ(qw, pose.rotation.w());
+  EXPECT_EQ(qx, pose.rotation.x());
+  EXPECT_EQ(qy, pose.rotation.y());
+  EXPECT_EQ(qz, pose.rotation.z());
+  EXPECT_EQ(Eigen::Vector3d(tx, ty, tz), pose.translation);
+  EXPECT_FALSE(text >> name);
+  EXPECT_EQ(FormatResults({}), "");
+}
+
+TEST(Report, EveryQueryHasALine) {
+  const std::vector<QueryResult> results = SomeResults();
+  std::istringstream text(FormatReport(results));
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(text, line);) {
+    lines.push_back(nlohmann::json::parse(line));
+  }
+  ASSERT_EQ(lines.size(), 3);
+
+  EXPECT_EQ(lines[0]["name"], "day/1.jpg");
+  EXPECT_EQ(lines[0]["status"], "registered");
+  EXPECT_EQ(lines[0]["reason"], "");
+  const Rigid3d& pose = results[0].estimate.cam_from_world;
+  EXPECT_EQ(lines[0]["qvec"][0], pose.rotation.w());
+  EXPECT_EQ(lines[0]["qvec"][3], pose.rotation.z());
+  EXPECT_EQ(lines[0]["tvec"][2], 5.0);
+  EXPECT_EQ(lines[0]["camera_center"][1], ProjectionCenter(pose).y());
+  EXPECT_EQ(lines[0]["covariance"].size(), 6);
+  EXPECT_EQ(lines[0]["covariance"][0][5], 0.25);
+  EXPECT_EQ(lines[0]["fine_cost"], 7.5);
+  EXPECT_EQ(lines[0]["num_support"], 2);
+  EXPECT_EQ(lines[0]["num_points"], 3);
+  EXPECT_EQ(lines[0]["references"], (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(lines[0]["total_ms"], 12.5);
+
+  EXPECT_EQ(lines[1]["status"], "rejected");
+  EXPECT_EQ(lines[1]["reason"], "too little");
+  EXPECT_TRUE(lines[1]["qvec"].is_array());
+
+  EXPECT_EQ(lines[2]["status"], "failed");
+  EXPECT_TRUE(lines[2]["qvec"].is_null());
+  EXPECT_TRUE(lines[2]["covariance"].is_null());
+  EXPECT_TRUE(lines[2]["fine_cost"].is_null());
+  EXPECT_EQ(lines[2]["warnings"][0], "careful");
+}
+
+}  // namespace
+}  // namespace nre

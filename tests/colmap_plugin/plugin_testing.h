@@ -1,0 +1,71 @@
+// What the plugin's tests share: folders, small models with real pictures, and
+// runs of the executable.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+
+namespace nre {
+
+// A folder that lives as long as the object.
+class TestFolder {
+ public:
+  TestFolder();
+  ~TestFolder();
+  TestFolder(const TestFolder&) = delete;
+  TestFolder& operator=(const TestFolder&) = delete;
+
+  std::string operator/(const std::string& name) const {
+    return (path_ / name).string();
+  }
+  std::string path() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string ReadFile(const std::string& path);
+void WriteFile(const std::string& path, const std::string& content);
+
+// Contents of all files below a folder (or of one file), by path.
+std::map<std::string, std::string> Snapshot(const std::string& path);
+
+// Names of what is directly in a folder, sorted.
+std::vector<std::string> List(const std::string& path);
+
+// Two PINHOLE cameras' worth of nothing but geometry: images a.jpg, b.jpg and
+// sub/c.jpg with cameras 1, 1, 2 and ids 1, 2, 3, and six points in front of
+// them, each observed by all three. No pictures.
+colmap::Reconstruction MakeSmallModel();
+
+// A rendered scene on disk: pictures, the model of the references at their true
+// poses, and the queries.
+struct RenderedScene {
+  // Creates everything below `path`: images/, map/, queries.txt, pairs.txt.
+  explicit RenderedScene(const std::string& path);
+
+  std::string image_path;
+  std::string model_path;
+  std::string query_list_path;
+  std::string pairs_path;
+  std::vector<std::string> reference_names;  // r0.png, ...
+  std::vector<std::string> query_names;      // q0.png, q1.png
+  std::vector<Rigid3d> query_poses;
+};
+
+struct RunResult {
+  int exit_code = 0;
+  std::string output;  // stdout and stderr
+};
+
+// Runs the built colmap_nre. `environment`: "NAME=value" assignments in front;
+// `limit`: commands of the shell before it, such as ulimit.
+RunResult RunColmapNre(const std::vector<std::string>& arguments,
+                       const std::string& environment = "",
+                       const std::string& limit = "");
+
+}  // namespace nre
