@@ -12,16 +12,27 @@
 
 namespace nre {
 
-// Fills `estimate->support` for the pose of `estimate` from its fine maps: the
-// points whose map peaks within 1.5 cells of their projection. The peak is
-// refined by mean shift at sigma = 1 cell.
+// Points whose map has its peak this close (map cells) to their projection
+// support a pose.
+constexpr double kMaxSupportDistance = 1.5;
+
+// Fills `estimate->support` for the pose of `estimate` from its fine maps. The
+// peaks are refined by mean shift at sigma = 1 cell.
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
                  PoseEstimate* estimate);
 
-// Fills covariance, verdict and reason of `estimate` from its pose, its
-// support and its fine maps.
+// log10 of the expected number of poses that `num_support` of `num_points`
+// points would support by chance, each with probability `chance`, if poses go
+// through any three points: (N - 3) C(N, k) C(k, 3) chance^(k - 3) (Moisan,
+// Moulon, Monasse, "Automatic Homographic Registration of a Pair of Images,
+// with A Contrario Elimination of Outliers", IPOL 2012, with P3P's samples of
+// three). At most 0, which is no evidence.
+double LogFalseAlarms(int num_points, int num_support, double chance);
+
+// Fills covariance, evidence, verdict and reason of `estimate` from its pose,
+// its support and its fine maps.
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,

@@ -165,7 +165,7 @@ DenseLossMaps::DenseLossMaps(const Geometry& geometry,
       window_width_(window_width),
       window_height_(window_height),
       origins_(std::move(origins)),
-      weights_(origins_.size() * CellsPerPoint(), 0.0f) {}
+      weights_(origins_.size() * window_width * window_height, 0.0f) {}
 
 double DenseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
   const Eigen::Vector2i& origin = origins_[point];

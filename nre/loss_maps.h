@@ -47,6 +47,9 @@ class LossMaps {
 
   virtual size_t NumPoints() const = 0;
 
+  // Number of cells of one point's map that may be informative.
+  virtual int CellsPerMap() const = 0;
+
   // ln|Omega^| - L(p), L interpolated bilinearly as in Eq. 3 and 6, where a
   // missing neighbour costs ln|Omega^|. 0 for a non-finite or far position.
   virtual double Weight(size_t point, const Eigen::Vector2d& p) const = 0;
@@ -91,12 +94,13 @@ class DenseLossMaps : public LossMaps {
   const Eigen::Vector2i& Origin(size_t point) const { return origins_[point]; }
 
   // Weights of one point, [window_height, window_width], row by row.
-  float* Data(size_t point) { return &weights_[point * CellsPerPoint()]; }
+  float* Data(size_t point) { return &weights_[point * CellsPerMap()]; }
   const float* Data(size_t point) const {
-    return &weights_[point * CellsPerPoint()];
+    return &weights_[point * CellsPerMap()];
   }
 
   size_t NumPoints() const override { return origins_.size(); }
+  int CellsPerMap() const override { return window_width_ * window_height_; }
   double Weight(size_t point, const Eigen::Vector2d& p) const override;
   SmoothedLoss Smoothed(size_t point,
                         const Eigen::Vector2d& p,
@@ -105,10 +109,6 @@ class DenseLossMaps : public LossMaps {
   Summary Summarize(size_t point) const override;
 
  private:
-  size_t CellsPerPoint() const {
-    return static_cast<size_t>(window_width_) * window_height_;
-  }
-
   int window_width_;
   int window_height_;
   std::vector<Eigen::Vector2i> origins_;
@@ -129,6 +129,9 @@ class SparseLossMaps : public LossMaps {
   size_t NumCells(size_t point) const;
 
   size_t NumPoints() const override { return num_points_; }
+  int CellsPerMap() const override {
+    return geometry_.width * geometry_.height;
+  }
   double Weight(size_t point, const Eigen::Vector2d& p) const override;
   SmoothedLoss Smoothed(size_t point,
                         const Eigen::Vector2d& p,

@@ -73,11 +73,18 @@ struct PoseEstimate {
   };
   std::vector<Support> support;
 
+  // log10 of the expected number of poses with as much support by chance; see
+  // LogFalseAlarms() in nre/evidence.h.
+  double log_false_alarms = 0.0;
+
   double msac_ms = 0.0;
   double coarse_gnc_ms = 0.0;
   double fine_maps_ms = 0.0;
   double fine_gnc_ms = 0.0;
 };
+
+// Covariance of the projection centre, in the world, from the estimate's.
+Eigen::Matrix3d CenterCovariance(const PoseEstimate& estimate);
 
 // Estimates the pose that explains all maps. `points_in_world` and the maps of
 // `coarse` go together. Deterministic for a given seed.
