@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include <semaphore.h>
 #include <unistd.h>
 
 #include "colmap_plugin/compat/logging.h"
@@ -29,10 +30,17 @@ std::atomic<bool>& StopFlag() {
   _exit(kExitFault);
 }
 
-[[noreturn]] void WaitForSignals(sigset_t signals) {
+// Handlers may do hardly anything, so they only wake the thread that does it.
+// (Blocking the signals and waiting for them would be simpler, but OpenBLAS
+// starts threads that do not block them before main() runs.)
+sem_t g_signals;
+
+void OnSignal(int /*signal*/) { sem_post(&g_signals); }
+
+[[noreturn]] void WaitForSignals() {
   while (true) {
-    int signal = 0;
-    sigwait(&signals, &signal);
+    while (sem_wait(&g_signals) != 0) {
+    }
     if (StopFlag().exchange(true)) {
       EndNow("Interrupted again; nothing was written.");
     }
@@ -43,15 +51,19 @@ std::atomic<bool>& StopFlag() {
 }
 
 void HandleSignals() {
-  std::signal(SIGXFSZ, SIG_IGN);
-  sigset_t signals;
-  sigemptyset(&signals);
+  sem_init(&g_signals, 0, 0);
+  struct sigaction action = {};
+  action.sa_handler = &OnSignal;
+  action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    sigaddset(&signals, signal);
+    struct sigaction old_action = {};
+    sigaction(signal, nullptr, &old_action);
+    if (old_action.sa_handler != SIG_IGN) {  // nohup stays in force
+      sigaction(signal, &action, nullptr);
+    }
   }
-  // Inherited by every thread started later.
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::thread(WaitForSignals, signals).detach();
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::thread(WaitForSignals).detach();
 }
 
 void OnColmapFatal(const std::string& message) {

@@ -1,0 +1,630 @@
+// Runs of the built executable, from the command line to the files.
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <sstream>
+#include <sys/wait.h>
+#include <thread>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/model_files.h"
+#include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/io/database.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
+namespace nre {
+namespace {
+
+namespace fs = std::filesystem;
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+std::vector<nlohmann::json> ReadReport(const std::string& folder) {
+  std::istringstream text(ReadFile(folder + "/report.jsonl"));
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(text, line);) {
+    lines.push_back(nlohmann::json::parse(line));
+  }
+  return lines;
+}
+
+// The report without the times.
+std::string TimelessReport(const std::string& folder) {
+  std::string text;
+  for (nlohmann::json line : ReadReport(folder)) {
+    for (auto field = line.begin(); field != line.end();) {
+      const std::string& key = field.key();
+      const bool is_time =
+          key.size() > 3 && key.compare(key.size() - 3, 3, "_ms") == 0;
+      field = is_time ? line.erase(field) : std::next(field);
+    }
+    text += line.dump() + "\n";
+  }
+  return text;
+}
+
+void WriteExecutable(const std::string& path, const std::string& script) {
+  WriteFile(path, script);
+  fs::permissions(path, fs::perms::owner_all);
+}
+
+TEST(CommandLine, HelpAndVersion) {
+  const RunResult help = RunColmapNre({"help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_THAT(help.output,
+              AllOf(HasSubstr("nre_image_registrator"),
+                    HasSubstr("nre_localizer"),
+                    HasSubstr("feature_extractor")));
+  EXPECT_EQ(RunColmapNre({}).output, help.output);
+  EXPECT_EQ(RunColmapNre({"-h"}).output, help.output);
+  const RunResult version = RunColmapNre({"version"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_THAT(version.output, HasSubstr("with COLMAP"));
+  for (const char* command : {"nre_localizer", "nre_image_registrator"}) {
+    const RunResult command_help = RunColmapNre({command, "-h"});
+    EXPECT_EQ(command_help.exit_code, 0);
+    EXPECT_THAT(command_help.output,
+                AllOf(HasSubstr("--input_path"),
+                      HasSubstr("--NreEstimation.max_num_points")));
+  }
+}
+
+TEST(CommandLine, CommandsOfTheLinkedColmap) {
+  const RunResult result = RunColmapNre({"feature_extractor", "-h"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output, HasSubstr("--database_path"));
+}
+
+TEST(CommandLine, OtherCommandsGoToTheColmapOnThePath) {
+  TestFolder folder;
+  WriteExecutable(folder / "colmap",
+                  "#!/bin/sh\necho \"called: $@\"\nexit 42\n");
+  const RunResult result =
+      RunColmapNre({"model_sharpener", "--a", "b c"}, "PATH=" + folder.path());
+  EXPECT_EQ(result.exit_code, 42);
+  EXPECT_THAT(result.output, HasSubstr("called: model_sharpener --a b c"));
+}
+
+TEST(CommandLine, NoColmapOnThePath) {
+  TestFolder folder;
+  RunResult result = RunColmapNre({"model_sharpener"}, "PATH=" + folder.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("model_sharpener"), HasSubstr("PATH")));
+  // This program under the name of the other does not call itself for ever.
+  fs::create_symlink(NRE_EXECUTABLE, folder / "colmap");
+  result = RunColmapNre({"model_sharpener"}, "PATH=" + folder.path());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("no colmap on the PATH"));
+}
+
+class Commands : public testing::Test {
+ protected:
+  Commands()
+      : scene_(MakeInput()),
+        before_(Snapshot(folder_ / "in")),
+        output_path_(folder_ / "out") {}
+
+  // Whatever happened: the input is as it was, and nothing half-written lies
+  // around.
+  void TearDown() override {
+    EXPECT_TRUE(Snapshot(folder_ / "in") == before_) << "the input has changed";
+    for (const std::string& name : List(folder_.path())) {
+      EXPECT_THAT(name, Not(HasSubstr("tmp"))) << "a temporary folder is left";
+    }
+  }
+
+  RenderedScene MakeInput() {
+    fs::create_directory(folder_ / "in");
+    return RenderedScene(folder_ / "in");
+  }
+
+  // Call after deliberate changes of the input.
+  void InputIsReady() { before_ = Snapshot(folder_ / "in"); }
+
+  std::vector<std::string> Arguments(
+      const std::string& command,
+      const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {command,
+                                          "--input_path",
+                                          scene_.model_path,
+                                          "--image_path",
+                                          scene_.image_path,
+                                          "--output_path",
+                                          output_path_};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+
+  std::vector<std::string> WithList(
+      const std::string& command,
+      const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = Arguments(command,
+                                                   {"--query_list_path",
+                                                    scene_.query_list_path,
+                                                    "--pairs_path",
+                                                    scene_.pairs_path});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+
+  void ExpectError(const RunResult& result, const std::string& what) const {
+    EXPECT_EQ(result.exit_code, 1) << result.output;
+    EXPECT_THAT(result.output, AllOf(HasSubstr("ERROR"), HasSubstr(what)));
+    EXPECT_FALSE(fs::exists(output_path_));
+  }
+
+  TestFolder folder_;
+  RenderedScene scene_;
+  std::map<std::string, std::string> before_;
+  std::string output_path_;
+};
+
+TEST_F(Commands, RegistratorAddsTheQueries) {
+  const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("2 queries: 2 registered"));
+  std::vector<std::string> files = ModelFileNames();
+  files.insert(files.end(), {"report.jsonl", "results.txt"});
+  EXPECT_THAT(List(output_path_), testing::UnorderedElementsAreArray(files));
+
+  colmap::Reconstruction model;
+  ReadModel(output_path_, &model);
+  EXPECT_EQ(model.NumRegImages(), 6);
+  EXPECT_EQ(model.NumCameras(), 3);
+  for (size_t i = 0; i < scene_.query_names.size(); ++i) {
+    const auto id = ImageIdsByName(model).at(scene_.query_names[i]);
+    EXPECT_EQ(id, 5 + i);
+    const colmap::Image& image = model.Image(id);
+    EXPECT_EQ(image.CameraId(), 2 + i);
+    EXPECT_LT(CenterError(CamFromWorld(image), scene_.query_poses[i]), 0.1);
+    EXPECT_LT(RotationErrorDeg(CamFromWorld(image), scene_.query_poses[i]), 1);
+    EXPECT_GE(image.NumPoints3D(), 100);
+  }
+  const std::vector<nlohmann::json> report = ReadReport(output_path_);
+  ASSERT_EQ(report.size(), 2);
+  EXPECT_EQ(report[1]["name"], "q1.png");
+  EXPECT_EQ(report[1]["references"],
+            (std::vector<std::string>{"r2.png", "r3.png"}));
+  EXPECT_EQ(ReadFile(output_path_ + "/results.txt").substr(0, 7), "q0.png ");
+
+  if (fs::exists(NRE_COLMAP_EXECUTABLE)) {
+    const std::string command = std::string(NRE_COLMAP_EXECUTABLE) +
+                                " model_analyzer --path " + output_path_ +
+                                " >/dev/null 2>&1";
+    EXPECT_EQ(std::system(command.c_str()), 0);
+  }
+}
+
+TEST_F(Commands, SameFilesForAnyNumberOfThreadsAndAnyRun) {
+  for (const std::string threads : {"1", "2", "-1"}) {
+    const RunResult result = RunColmapNre(
+        WithList("nre_image_registrator",
+                 {"--num_threads", threads, "--random_seed", "3"}));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    fs::rename(output_path_, folder_ / ("out" + threads));
+  }
+  for (const std::string other : {"out2", "out-1"}) {
+    for (const std::string& name : List(folder_ / "out1")) {
+      if (name != "report.jsonl") {
+        EXPECT_TRUE(ReadFile(folder_ / ("out1/" + name)) ==
+                    ReadFile(folder_ / (other + "/" + name)))
+            << name;
+      }
+    }
+    EXPECT_EQ(TimelessReport(folder_ / "out1"),
+              TimelessReport(folder_ / other));
+  }
+}
+
+TEST_F(Commands, LocalizerWritesResultsAndPictures) {
+  const RunResult result = RunColmapNre(WithList(
+      "nre_localizer",
+      {"--visualization_path", folder_ / "pictures", "--log_level", "2"}));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("q1.png: registered"));
+  EXPECT_THAT(List(output_path_), ElementsAre("report.jsonl", "results.txt"));
+  EXPECT_EQ(List(folder_ / "pictures").size(), 4);
+}
+
+TEST_F(Commands, ProjectFileAndCommandLine) {
+  WriteFile(folder_ / "project.ini",
+            "num_references=1\nlog_level=0\n[NreEstimation]\nmax_num_points="
+            "200\nnum_hypotheses=1000\n");
+  const RunResult result =
+      RunColmapNre(Arguments("nre_localizer",
+                             {"--query_list_path",
+                              scene_.query_list_path,
+                              "--project_path",
+                              folder_ / "project.ini",
+                              "--NreEstimation.max_num_points",
+                              "150"}));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const std::vector<nlohmann::json> report = ReadReport(output_path_);
+  EXPECT_EQ(report[0]["num_points"], 150);
+  EXPECT_EQ(report[0]["references"].size(), 1);
+  EXPECT_EQ(report[0]["references_chosen"], true);
+}
+
+TEST_F(Commands, BadUsage) {
+  ExpectError(RunColmapNre({"nre_localizer"}), "--input_path");
+  ExpectError(RunColmapNre(WithList("nre_localizer", {"--nonsense", "1"})),
+              "--nonsense");
+  ExpectError(RunColmapNre(WithList("nre_localizer", {"--num_threads", "0"})),
+              "out of its range");
+  ExpectError(RunColmapNre(WithList("nre_localizer", {"--num_threads", "x"})),
+              "num_threads");
+  ExpectError(RunColmapNre(WithList("nre_localizer", {"--features", "magic"})),
+              "magic");
+  ExpectError(RunColmapNre(WithList("nre_localizer",
+                                    {"--project_path", folder_ / "absent"})),
+              "project file");
+  ExpectError(RunColmapNre(Arguments("nre_localizer")), "--query_list_path");
+  ExpectError(
+      RunColmapNre(WithList("nre_localizer", {"--output_database_path", "x"})),
+      "output_database_path");
+  ExpectError(RunColmapNre(Arguments("nre_localizer",
+                                     {"--database_path", folder_ / "x"})),
+              "--image_list_path");
+}
+
+TEST_F(Commands, BadModels) {
+  const std::vector<std::string> arguments = WithList("nre_image_registrator");
+  // A truncated file.
+  const std::string images = scene_.model_path + "/images.bin";
+  const std::string content = ReadFile(images);
+  WriteFile(images, content.substr(0, content.size() / 2));
+  InputIsReady();
+  ExpectError(RunColmapNre(arguments), "images.bin");
+  // NaN in a pose.
+  std::string nan_content = content;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  std::memcpy(&nan_content[8 + 4], &nan, sizeof(nan));
+  WriteFile(images, nan_content);
+  InputIsReady();
+  ExpectError(RunColmapNre(arguments), "not finite");
+  // A missing file.
+  fs::remove(images);
+  InputIsReady();
+  ExpectError(RunColmapNre(arguments), "no complete COLMAP model");
+  // An empty model.
+  WriteModel(colmap::Reconstruction(), scene_.model_path);
+  InputIsReady();
+  ExpectError(RunColmapNre(arguments), "empty");
+  // Every point behind every camera.
+  colmap::Reconstruction model = MakeSmallModel();
+  for (const auto& [id, point] : model.Points3D()) {
+    const_cast<Eigen::Vector3d&>(XYZ(point)).z() = -5.0;
+  }
+  WriteModel(model, scene_.model_path);
+  WriteFile(scene_.image_path + "/a.jpg", "");
+  InputIsReady();
+  ExpectError(RunColmapNre(arguments), "behind every camera");
+}
+
+TEST_F(Commands, APointBehindEveryCameraIsReported) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  const_cast<Eigen::Vector3d&>(XYZ(model.Point3D(1))) = {0, -100, 2};
+  WriteModel(model, scene_.model_path);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_localizer"));
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("WARNING"),
+                    HasSubstr("behind every camera"),
+                    HasSubstr("point 1)")));
+}
+
+TEST_F(Commands, BadPlacesForTheOutput) {
+  output_path_ = scene_.model_path;
+  RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("never changed"));
+
+  output_path_ = folder_ / "other";
+  fs::create_directory(output_path_);
+  WriteModel(MakeSmallModel(), output_path_);
+  const auto before = Snapshot(output_path_);
+  result = RunColmapNre(WithList("nre_image_registrator"));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("not empty"));
+  EXPECT_TRUE(Snapshot(output_path_) == before);
+}
+
+TEST_F(Commands, BadLists) {
+  ExpectError(RunColmapNre(Arguments("nre_localizer",
+                                     {"--query_list_path", folder_ / "no"})),
+              "query list");
+  WriteFile(folder_ / "list", "q0.png\n");
+  ExpectError(RunColmapNre(Arguments("nre_localizer",
+                                     {"--query_list_path", folder_ / "list"})),
+              "no intrinsics");
+  WriteFile(folder_ / "pairs", "q0.png\n");
+  ExpectError(RunColmapNre(Arguments("nre_localizer",
+                                     {"--query_list_path",
+                                      scene_.query_list_path,
+                                      "--pairs_path",
+                                      folder_ / "pairs"})),
+              "line 1");
+  std::vector<std::string> arguments = WithList("nre_localizer");
+  arguments[4] = folder_ / "in/map";  // of the images
+  ExpectError(RunColmapNre(arguments), "none of the model's images");
+}
+
+TEST_F(Commands, BadQueriesFailAndTheOthersGoOn) {
+  WriteFile(scene_.image_path + "/broken.png", "no picture");
+  WriteFile(scene_.query_list_path,
+            "q0.png PINHOLE 480 360 420 420 240 180\n"
+            "q1.png\n"
+            "r0.png PINHOLE 480 360 420 420 240 180\n"
+            "broken.png PINHOLE 480 360 420 420 240 180\n"
+            "absent.png PINHOLE 480 360 420 420 240 180\n"
+            "unknown.png FISHY 480 360 420 420 240 180\n");
+  WriteFile(scene_.pairs_path,
+            "q0.png nowhere.png\nq0.png r1.png\nbroken.png r1.png\n"
+            "absent.png nowhere.png\n");
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("6 queries: 1 registered, 0 rejected, 5 failed"),
+                    HasSubstr("nowhere.png"),
+                    HasSubstr("already"),
+                    HasSubstr("FISHY")));
+  const std::vector<nlohmann::json> report = ReadReport(output_path_);
+  ASSERT_EQ(report.size(), 6);
+  EXPECT_EQ(report[0]["status"], "registered");
+  for (size_t i = 1; i < 6; ++i) {
+    EXPECT_EQ(report[i]["status"], "failed");
+    EXPECT_NE(report[i]["reason"], "");
+  }
+  colmap::Reconstruction model;
+  ReadModel(output_path_, &model);
+  EXPECT_EQ(model.NumRegImages(), 5);
+}
+
+TEST_F(Commands, NothingRegisteredIsStillAnOutput) {
+  WriteFile(scene_.query_list_path,
+            "absent.png PINHOLE 480 360 420 420 240 180\n");
+  InputIsReady();
+  const RunResult result = RunColmapNre(Arguments(
+      "nre_image_registrator", {"--query_list_path", scene_.query_list_path}));
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  colmap::Reconstruction before;
+  colmap::Reconstruction after;
+  ReadModel(scene_.model_path, &before);
+  ReadModel(output_path_, &after);
+  EXPECT_EQ(after.NumRegImages(), before.NumRegImages());
+  EXPECT_EQ(after.NumCameras(), before.NumCameras());
+  EXPECT_EQ(after.NumPoints3D(), before.NumPoints3D());
+  EXPECT_EQ(after.ComputeNumObservations(), before.ComputeNumObservations());
+  EXPECT_EQ(ReadFile(output_path_ + "/results.txt"), "");
+}
+
+TEST_F(Commands, FullDiskLeavesNothing) {
+  // In blocks of 512 bytes: too little for the model, for the report.
+  for (const char* limit : {"ulimit -f 20", "ulimit -f 1"}) {
+    const RunResult result =
+        RunColmapNre(WithList("nre_image_registrator"), "", limit);
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_THAT(result.output,
+                AllOf(HasSubstr("ERROR"), HasSubstr("disk full")));
+    EXPECT_FALSE(fs::exists(output_path_));
+  }
+  const RunResult result =
+      RunColmapNre(WithList("nre_localizer"), "", "ulimit -f 1");
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("report.jsonl"));
+  EXPECT_FALSE(fs::exists(output_path_));
+}
+
+// Starts the command, interrupts it `num_signals` times once its temporary
+// output is there, and returns its exit code.
+int RunAndInterrupt(const std::vector<std::string>& arguments,
+                    const TestFolder& folder,
+                    const std::string& log_path,
+                    int num_signals) {
+  std::vector<char*> argv = {const_cast<char*>(NRE_EXECUTABLE)};
+  for (const std::string& argument : arguments) {
+    argv.push_back(const_cast<char*>(argument.c_str()));
+  }
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int log = open(log_path.c_str(), O_CREAT | O_WRONLY, 0600);
+    dup2(log, STDERR_FILENO);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  const auto is_working = [&folder]() {
+    for (const std::string& name : List(folder.path())) {
+      if (name.find(".tmp-") != std::string::npos) {
+        return true;
+      }
+    }
+    return false;
+  };
+  for (int i = 0; i < 1000 && !is_working(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  for (int i = 0; i < num_signals; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    kill(child, SIGINT);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(Commands, InterruptedHalfWay) {
+  // Many trials of references, so that there is something to interrupt.
+  EXPECT_EQ(RunAndInterrupt(Arguments("nre_image_registrator",
+                                      {"--query_list_path",
+                                       scene_.query_list_path,
+                                       "--num_probe_hypotheses",
+                                       "5000",
+                                       "--num_probe_points",
+                                       "1000",
+                                       "--num_threads",
+                                       "1"}),
+                            folder_,
+                            folder_ / "log",
+                            1),
+            2)
+      << ReadFile(folder_ / "log");
+  EXPECT_THAT(ReadFile(folder_ / "log"),
+              HasSubstr("Interrupted; nothing was written."));
+  EXPECT_FALSE(fs::exists(output_path_));
+}
+
+TEST_F(Commands, InterruptedTwice) {
+  // One step that takes for ever.
+  EXPECT_EQ(RunAndInterrupt(
+                WithList("nre_image_registrator",
+                         {"--NreEstimation.num_hypotheses", "2000000000"}),
+                folder_,
+                folder_ / "log",
+                2),
+            2)
+      << ReadFile(folder_ / "log");
+  EXPECT_FALSE(fs::exists(output_path_));
+}
+
+// A database with the queries (ids 21, 22, camera 9; 21 has two keypoints) and
+// a third image, made by the COLMAP that is installed, if it is.
+class DatabaseCommands : public Commands {
+ protected:
+  void SetUp() override {
+    if (!fs::exists(NRE_COLMAP_EXECUTABLE)) {
+      GTEST_SKIP() << "no colmap executable";
+    }
+    database_path_ = folder_ / "in/database.db";
+    const std::string command = std::string(NRE_COLMAP_EXECUTABLE) +
+                                " database_creator --database_path " +
+                                database_path_ + " >/dev/null 2>&1";
+    ASSERT_EQ(std::system(command.c_str()), 0);
+    sqlite3* database = nullptr;
+    sqlite3_open(database_path_.c_str(), &database);
+    char* message = nullptr;
+    sqlite3_exec(
+        database,
+        // PINHOLE 420 420 240 180.
+        "INSERT INTO cameras(camera_id, model, width, height, params, "
+        "prior_focal_length) VALUES (9, 1, 480, 360, "
+        "x'0000000000407A400000000000407A400000000000006E400000000000806640', "
+        "1);"
+        "INSERT INTO images(image_id, name, camera_id) VALUES "
+        "(21, 'q0.png', 9), (22, 'q1.png', 9);"
+        "INSERT INTO keypoints(image_id, rows, cols, data) VALUES (21, 2, 2, "
+        "x'0000803F000000400000404000008040');",
+        nullptr,
+        nullptr,
+        &message);
+    ASSERT_EQ(message, nullptr) << message;
+    sqlite3_close(database);
+    WriteFile(folder_ / "in/list.txt", "q0.png\nq1.png\nunknown.png\n");
+    InputIsReady();
+  }
+
+  std::vector<std::string> WithDatabase(
+      const std::string& command,
+      const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = Arguments(command,
+                                                   {"--database_path",
+                                                    database_path_,
+                                                    "--image_list_path",
+                                                    folder_ / "in/list.txt",
+                                                    "--pairs_path",
+                                                    scene_.pairs_path});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+
+  std::string database_path_;
+};
+
+TEST_F(DatabaseCommands, IdsAreKeptAndKeypointsGoIntoTheCopy) {
+  const std::string copy_path = folder_ / "copy.db";
+  const RunResult result = RunColmapNre(WithDatabase(
+      "nre_image_registrator", {"--output_database_path", copy_path}));
+  ASSERT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("2 registered"), HasSubstr("unknown.png")));
+
+  colmap::Reconstruction model;
+  ReadModel(output_path_, &model);
+  ASSERT_TRUE(model.ExistsImage(21));
+  ASSERT_TRUE(model.ExistsImage(22));
+  EXPECT_EQ(model.Image(21).Name(), "q0.png");
+  EXPECT_EQ(model.Image(21).CameraId(), 9);
+  EXPECT_EQ(model.Image(22).CameraId(), 9);
+  EXPECT_EQ(model.NumCameras(), 2);
+  // The keypoints that were there come first and observe nothing.
+  EXPECT_EQ(XY(model.Image(21).Point2D(1)), Eigen::Vector2d(3, 4));
+  EXPECT_FALSE(model.Image(21).Point2D(1).HasPoint3D());
+  EXPECT_TRUE(model.Image(21).Point2D(2).HasPoint3D());
+
+  const Database copy(copy_path, Database::Mode::kReadOnly);
+  for (const colmap::image_t id : {21, 22}) {
+    const colmap::Image& image = model.Image(id);
+    const std::vector<Eigen::Vector2d> keypoints = copy.ReadKeypoints(id);
+    ASSERT_EQ(keypoints.size(), image.NumPoints2D());
+    for (size_t i = 0; i < keypoints.size(); ++i) {
+      EXPECT_LT((keypoints[i] - XY(image.Point2D(i))).norm(), 1e-3);
+    }
+  }
+  EXPECT_THAT(List(folder_.path()), ElementsAre("copy.db", "in", "out"));
+}
+
+TEST_F(DatabaseCommands, CopyMustBeNew) {
+  ExpectError(
+      RunColmapNre(WithDatabase("nre_image_registrator",
+                                {"--output_database_path", database_path_})),
+      "exists already");
+}
+
+TEST_F(DatabaseCommands, DatabaseOfAnotherModel) {
+  sqlite3* database = nullptr;
+  sqlite3_open(database_path_.c_str(), &database);
+  sqlite3_exec(database,
+               "PRAGMA foreign_keys=OFF;"
+               "UPDATE images SET image_id = 2 WHERE image_id = 22;",
+               nullptr,
+               nullptr,
+               nullptr);
+  sqlite3_close(database);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithDatabase("nre_localizer"));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("1 registered"), HasSubstr("belong together")));
+}
+
+TEST_F(DatabaseCommands, NoDatabase) {
+  WriteFile(folder_ / "text.db", "this is no database, by no means at all");
+  std::vector<std::string> arguments = Arguments("nre_localizer",
+                                                 {"--image_list_path",
+                                                  folder_ / "in/list.txt",
+                                                  "--database_path",
+                                                  folder_ / "text.db"});
+  ExpectError(RunColmapNre(arguments), "text.db");
+  arguments.back() = folder_ / "absent.db";
+  ExpectError(RunColmapNre(arguments), "absent.db");
+}
+
+}  // namespace
+}  // namespace nre
