@@ -171,11 +171,13 @@ std::string Headline(const std::string& title, const PoseEstimate& estimate) {
 
 // Lays a map over the canvas, its own peak in full brightness.
 // image_from_canvas: image = scale * canvas + offset, for coordinates whose
-// first pixel is centred on (0.5, 0.5).
+// first pixel is centred on (0.5, 0.5). `spot` (pixels, odd): size that every
+// peak is widened by.
 void BlendMap(const LossMaps& maps,
               size_t map_index,
               double scale,
               const Eigen::Vector2d& offset,
+              int spot,
               cv::Mat* canvas) {
   // A map whose peak is lower than this says nothing and stays dim.
   constexpr double kMinPeak = 1.0;  // nats
@@ -190,6 +192,9 @@ void BlendMap(const LossMaps& maps,
       shares.at<uint8_t>(y, x) = cv::saturate_cast<uint8_t>(255.0 * share);
     }
   }
+  cv::dilate(shares,
+             shares,
+             cv::getStructuringElement(cv::MORPH_ELLIPSE, {spot, spot}));
   cv::Mat colors;
   cv::applyColorMap(shares, colors, cv::COLORMAP_INFERNO);
   for (int y = 0; y < canvas->rows; ++y) {
@@ -208,7 +213,7 @@ void BlendMap(const LossMaps& maps,
 
 // Four lines that leave the place itself free.
 void DrawCrossHair(const Eigen::Vector2d& xy, cv::Mat* canvas) {
-  constexpr double kInner = 7.0, kOuter = 20.0;
+  constexpr double kInner = 8.0, kOuter = 20.0;
   for (const Eigen::Vector2d& direction : {Eigen::Vector2d(1.0, 0.0),
                                            Eigen::Vector2d(-1.0, 0.0),
                                            Eigen::Vector2d(0.0, 1.0),
@@ -244,7 +249,7 @@ cv::Mat DrawFineMap(const cv::Mat& query,
                  {side, side},
                  cv::INTER_LINEAR | cv::WARP_INVERSE_MAP);
   window = Darken(window, 0.55);
-  BlendMap(fine, map_index, scale, offset, &window);
+  BlendMap(fine, map_index, scale, offset, 1, &window);
   DrawCrossHair((center - offset) / scale, &window);
   return window;
 }
@@ -348,6 +353,7 @@ Image DrawLossMaps(const Image& query,
   constexpr int kColumns = 2;
   constexpr int kGap = 8;
   constexpr int kLabel = 26;
+  constexpr int kSpot = 5;
   const cv::Mat original = ToMat(query);
   const double scale = static_cast<double>(query.width) / kCoarseWidth;
   const int tile_height = static_cast<int>(std::lround(query.height / scale));
@@ -367,7 +373,8 @@ Image DrawLossMaps(const Image& query,
     const int left = kGap + (k % kColumns) * (tile_width + 2 * kGap);
     const int top = kGap + (k / kColumns) * (tile_height + kLabel + kGap);
     cv::Mat tile = dark.clone();
-    BlendMap(coarse, point, scale, Eigen::Vector2d::Zero(), &tile);
+    // A coarse cell is hardly larger than a pixel of the tile.
+    BlendMap(coarse, point, scale, Eigen::Vector2d::Zero(), kSpot, &tile);
     char label[128];
     Eigen::Vector2d xy;
     const double chance = coarse.geometry().LogCategories();

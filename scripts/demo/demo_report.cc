@@ -243,7 +243,7 @@ bool CheckQueries(const std::string& truth_folder,
               "status",
               "centre cm",
               "rot. deg",
-              "points",
+              "obs.",
               "repr. px");
   for (const auto& [name, light] :
        ReadNamesAndWords(truth_folder + "/lights.txt")) {
