@@ -30,7 +30,7 @@ Image DrawReprojections(const Image& query,
                         const std::string& title);
 
 // Points to show in DrawLossMaps: up to `count`, from the one whose coarse map
-// agrees best with the pose to one that contradicts it, more of the former.
+// agrees best with the pose to one that contradicts it, in even steps.
 // Without a pose (kFailed), ordered by the height of their maps' peaks.
 std::vector<size_t> ChooseShownPoints(
     const LossMaps& coarse,
