@@ -14,7 +14,7 @@ namespace nre {
 
 // Points whose map has its peak this close (map cells) to their projection
 // support a pose.
-constexpr double kMaxSupportDistance = 1.5;
+constexpr double kMaxSupportDistance = 1.0;
 
 // Fills `estimate->support` for the pose of `estimate` from its fine maps. The
 // peaks are refined by mean shift at sigma = 1 cell.

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
@@ -17,6 +18,10 @@
 
 namespace nre {
 namespace {
+
+// A chosen reference has at least this share of the best one's evidence: what
+// looks too different adds noise to the points' descriptors.
+constexpr double kMinEvidenceShare = 0.5;
 
 // Time since construction or the last lap.
 class Stopwatch {
@@ -249,8 +254,14 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
   estimation.num_hypotheses =
       std::min(estimation.num_hypotheses, options_.num_probe_hypotheses);
 
-  // The lower the mean cost, the more a reference explains.
-  std::vector<std::pair<double, colmap::image_t>> costs;
+  // The fewer false alarms, the more a reference explains; where none explains
+  // more than chance, the coarse cost decides.
+  struct Trial {
+    double log_false_alarms;
+    double coarse_cost;
+    colmap::image_t image_id;
+  };
+  std::vector<Trial> trials;
   std::string problem = "the model has no reference image other than itself";
   for (const colmap::image_t image_id :
        SpreadEvenly(registered_images_, options_.max_num_probed_references)) {
@@ -271,24 +282,29 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
       if (estimate.verdict == Verdict::kFailed) {
         problem = estimate.reason;
       } else {
-        costs.emplace_back(estimate.coarse_cost, image_id);
+        trials.push_back(
+            {estimate.log_false_alarms, estimate.coarse_cost, image_id});
       }
     } catch (const InputError& error) {
       problem = error.what();
     }
   }
-  if (costs.empty()) {
+  if (trials.empty()) {
     throw InputError("no reference image can be used: " + problem);
   }
   std::stable_sort(
-      costs.begin(), costs.end(), [](const auto& a, const auto& b) {
-        return a.first < b.first;
+      trials.begin(), trials.end(), [](const Trial& a, const Trial& b) {
+        return std::tie(a.log_false_alarms, a.coarse_cost) <
+               std::tie(b.log_false_alarms, b.coarse_cost);
       });
   std::vector<colmap::image_t> best;
-  for (size_t i = 0;
-       i < std::min<size_t>(costs.size(), options_.num_references);
-       ++i) {
-    best.push_back(costs[i].second);
+  const double max_log_false_alarms =
+      kMinEvidenceShare * trials.front().log_false_alarms;
+  for (const Trial& trial : trials) {
+    if (best.size() < static_cast<size_t>(options_.num_references) &&
+        trial.log_false_alarms <= max_log_false_alarms) {
+      best.push_back(trial.image_id);
+    }
   }
   return best;
 }
