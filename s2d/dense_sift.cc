@@ -73,28 +73,40 @@ int GaussianMargin(double sigma, int stride) {
 }
 
 // Gradients of row y of the image [height, width], by central differences with
-// the border repeated, spread over the orientations: max(0, g . direction).
+// the border repeated, spread over the orientations: |g| max(0, cos angle)^16,
+// where the angle is between the gradient and the bin's direction.
 NRE_TARGET_CLONES
 void OrientationRow(
     const float* image, int height, int width, int y, float* row) {
   float cosines[kBins], sines[kBins];
   for (int b = 0; b < kBins; ++b) {
-    cosines[b] = static_cast<float>(0.5 * std::cos(2.0 * M_PI * b / kBins));
-    sines[b] = static_cast<float>(0.5 * std::sin(2.0 * M_PI * b / kBins));
+    cosines[b] = static_cast<float>(std::cos(2.0 * M_PI * b / kBins));
+    sines[b] = static_cast<float>(std::sin(2.0 * M_PI * b / kBins));
   }
   const float* center = image + static_cast<size_t>(y) * width;
   const float* above = image + static_cast<size_t>(std::max(y - 1, 0)) * width;
   const float* below =
       image + static_cast<size_t>(std::min(y + 1, height - 1)) * width;
   for (int x = 0; x < width; ++x) {
-    const float gx =
-        center[std::min(x + 1, width - 1)] - center[std::max(x - 1, 0)];
-    const float gy = below[x] - above[x];
+    const float gx = 0.5f * (center[std::min(x + 1, width - 1)] -
+                             center[std::max(x - 1, 0)]);
+    const float gy = 0.5f * (below[x] - above[x]);
+    const float norm = std::sqrt(gx * gx + gy * gy);
+    const float inverse_norm = 1.0f / (norm + 1e-12f);
     for (int b = 0; b < kBins; ++b) {
-      const float g = cosines[b] * gx + sines[b] * gy;
-      row[x * kBins + b] = g > 0.0f ? g : 0.0f;
+      const float cosine =
+          inverse_norm * std::max(0.0f, cosines[b] * gx + sines[b] * gy);
+      const float power2 = cosine * cosine;
+      const float power4 = power2 * power2;
+      const float power8 = power4 * power4;
+      row[x * kBins + b] = norm * power8 * power8;
     }
   }
+}
+
+NRE_TARGET_CLONES
+void Scale(float scale, int size, float* values) {
+  for (int i = 0; i < size; ++i) values[i] *= scale;
 }
 
 // sum[i] += weight * values[i].
@@ -203,17 +215,6 @@ void GatherRow(const Sample* samples,
 }
 
 NRE_TARGET_CLONES
-float Sum(const float* values, int size) {
-  float sum[kBins] = {};
-  for (int i = 0; i < size; i += kBins) {
-    for (int b = 0; b < kBins; ++b) sum[b] += values[i + b];
-  }
-  float total = 0.0f;
-  for (int b = 0; b < kBins; ++b) total += sum[b];
-  return total;
-}
-
-NRE_TARGET_CLONES
 float SquaredNorm(const float* values, int size) {
   float sum[kBins] = {};
   for (int i = 0; i < size; i += kBins) {
@@ -224,44 +225,26 @@ float SquaredNorm(const float* values, int size) {
   return total;
 }
 
-// values = sqrt(scale * values).
+// values = sqrt(sqrt(values)).
 NRE_TARGET_CLONES
-void ScaledRoot(float scale, int size, float* values) {
-  for (int i = 0; i < size; ++i) values[i] = std::sqrt(scale * values[i]);
-}
-
-// values = min(limit, scale * values).
-NRE_TARGET_CLONES
-void ScaledClip(float scale, float limit, int size, float* values) {
-  for (int i = 0; i < size; ++i) {
-    const float value = scale * values[i];
-    values[i] = value < limit ? value : limit;
-  }
+void FourthRoot(int size, float* values) {
+  for (int i = 0; i < size; ++i) values[i] = std::sqrt(std::sqrt(values[i]));
 }
 
 // Gives the descriptors [width, channels] unit norm, or zero where the root
-// mean square of their histograms is below `min_gradient`.
-void NormalizeRow(
-    int width, int channels, float min_gradient, bool root, float* row) {
-  constexpr float kSiftClip = 0.2f;
-  constexpr float kNoLimit = 1e30f;
+// mean square norm of their histograms is below `min_gradient`.
+void NormalizeRow(int width, int channels, float min_gradient, float* row) {
   const float min_squared_norm = std::max(
       1e-20f,
       min_gradient * min_gradient * static_cast<float>(channels / kBins));
   for (int x = 0; x < width; ++x) {
     float* values = row + static_cast<size_t>(x) * channels;
-    const float squared_norm = SquaredNorm(values, channels);
-    if (!(squared_norm >= min_squared_norm)) {
+    if (SquaredNorm(values, channels) < min_squared_norm) {
       std::fill_n(values, channels, 0.0f);
-    } else if (root) {
-      ScaledRoot(1.0f / Sum(values, channels), channels, values);
-    } else {
-      ScaledClip(1.0f / std::sqrt(squared_norm), kSiftClip, channels, values);
-      ScaledClip(1.0f / std::sqrt(SquaredNorm(values, channels)),
-                 kNoLimit,
-                 channels,
-                 values);
+      continue;
     }
+    FourthRoot(channels, values);
+    Scale(1.0f / std::sqrt(SquaredNorm(values, channels)), channels, values);
   }
 }
 
@@ -421,7 +404,6 @@ class DenseSift : public FeatureExtractor {
       NormalizeRow(map->width,
                    map->channels,
                    static_cast<float>(options_.min_gradient),
-                   options_.root,
                    out);
     }
   }
@@ -459,11 +441,17 @@ DenseSiftOptions DenseSiftOptions::Coarse() {
   DenseSiftOptions options;
   options.max_image_size = 512;
   options.stride = 4;
-  options.rings = {{0.0, 1, 3.0}, {6.0, 8, 3.0}, {14.0, 8, 6.0}};
+  options.rings = {{5.0, 4, 3.0}, {14.0, 8, 5.0}, {34.0, 8, 12.0}};
   return options;
 }
 
-DenseSiftOptions DenseSiftOptions::Fine() { return DenseSiftOptions(); }
+DenseSiftOptions DenseSiftOptions::Fine() {
+  DenseSiftOptions options;
+  options.max_image_size = 1536;
+  options.stride = 2;
+  options.rings = {{4.0, 4, 2.0}, {12.0, 4, 4.0}, {26.0, 6, 10.0}};
+  return options;
+}
 
 std::unique_ptr<FeatureExtractor> CreateDenseSift(
     const DenseSiftOptions& options) {
