@@ -13,6 +13,7 @@
 #include <cblas.h>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/commands.h"
 #include "colmap_plugin/compat/model_files.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/localization_controller.h"
@@ -194,6 +195,16 @@ void CheckPoints(const colmap::Reconstruction& model) {
   Warn(what + " and are not used.");
 }
 
+void CheckRigs(const std::string& input_path) {
+  const std::vector<std::string>& known = ModelFileNames();
+  if (std::count(known.begin(), known.end(), "rigs.bin") == 0 &&
+      (fs::exists(fs::path(input_path) / "rigs.bin") ||
+       fs::exists(fs::path(input_path) / "rigs.txt"))) {
+    Warn("The model has rigs and frames of COLMAP 4, which " + ColmapVersion() +
+         " does not know: in the output each image stands alone.");
+  }
+}
+
 std::vector<Query> ReadQueries(const CommandOptions& options) {
   if (!options.query_list_path.empty()) {
     return ReadQueryList(options.query_list_path);
@@ -228,6 +239,13 @@ std::string AdoptIds(const colmap::Reconstruction& model, Query* query) {
   return "";
 }
 
+// Names are used to build the paths of output, too.
+bool IsBelowItsFolder(const std::string& name) {
+  const fs::path path = name;
+  return path.is_relative() &&
+         std::find(path.begin(), path.end(), "..") == path.end();
+}
+
 void CheckQueries(const colmap::Reconstruction& model,
                   bool must_be_new,
                   std::vector<Query>* queries) {
@@ -239,6 +257,8 @@ void CheckQueries(const colmap::Reconstruction& model,
     }
     if (!names.insert(query.name).second) {
       query.error = "it was listed before";
+    } else if (!IsBelowItsFolder(query.name)) {
+      query.error = "its name is not a path below the image folder";
     } else if (must_be_new && model_images.count(query.name) > 0) {
       query.error = "the model has an image of this name already";
     } else {
@@ -457,6 +477,9 @@ int Localize(CommandOptions options,
   ReadModel(options.input_path, &model);
   CheckImageFolder(model, options.image_path);
   CheckPoints(model);
+  if (write_model) {
+    CheckRigs(options.input_path);
+  }
   std::vector<Query> queries = ReadQueries(options);
   CheckQueries(model, write_model, &queries);
   const std::vector<QueryReferences> references =

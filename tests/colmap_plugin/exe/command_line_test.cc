@@ -373,7 +373,8 @@ TEST_F(Commands, BadQueriesFailAndTheOthersGoOn) {
             "r0.png PINHOLE 480 360 420 420 240 180\n"
             "broken.png PINHOLE 480 360 420 420 240 180\n"
             "absent.png PINHOLE 480 360 420 420 240 180\n"
-            "unknown.png FISHY 480 360 420 420 240 180\n");
+            "unknown.png FISHY 480 360 420 420 240 180\n"
+            "../images/q1.png PINHOLE 480 360 420 420 240 180\n");
   WriteFile(scene_.pairs_path,
             "q0.png nowhere.png\nq0.png r1.png\nbroken.png r1.png\n"
             "absent.png nowhere.png\n");
@@ -381,14 +382,15 @@ TEST_F(Commands, BadQueriesFailAndTheOthersGoOn) {
   const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
   EXPECT_EQ(result.exit_code, 3) << result.output;
   EXPECT_THAT(result.output,
-              AllOf(HasSubstr("6 queries: 1 registered, 0 rejected, 5 failed"),
+              AllOf(HasSubstr("7 queries: 1 registered, 0 rejected, 6 failed"),
                     HasSubstr("nowhere.png"),
                     HasSubstr("already"),
-                    HasSubstr("FISHY")));
+                    HasSubstr("FISHY"),
+                    HasSubstr("below the image folder")));
   const std::vector<nlohmann::json> report = ReadReport(output_path_);
-  ASSERT_EQ(report.size(), 6);
+  ASSERT_EQ(report.size(), 7);
   EXPECT_EQ(report[0]["status"], "registered");
-  for (size_t i = 1; i < 6; ++i) {
+  for (size_t i = 1; i < 7; ++i) {
     EXPECT_EQ(report[i]["status"], "failed");
     EXPECT_NE(report[i]["reason"], "");
   }
