@@ -66,7 +66,7 @@ function(nre_add_test file)
     target_precompile_headers(${room}_test PRIVATE <gtest/gtest.h>)
     gtest_discover_tests(
       ${room}_test TEST_PREFIX ${room}/ DISCOVERY_MODE PRE_TEST
-      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} PROPERTIES TIMEOUT 600)
+      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} PROPERTIES TIMEOUT 1800)
   else()
     target_sources(${room}_test PRIVATE ${file})
   endif()
