@@ -22,7 +22,7 @@ bool PinholeCamera::Project(const Eigen::Vector3d& point_in_cam,
     *jacobian << fx_ * inverse_depth, 0.0, -fx_ * u * inverse_depth,  //
         0.0, fy_ * inverse_depth, -fy_ * v * inverse_depth;
   }
-  return true;
+  return xy->allFinite();
 }
 
 bool PinholeCamera::Unproject(const Eigen::Vector2d& xy,

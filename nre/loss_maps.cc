@@ -265,11 +265,11 @@ double SparseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
     if (row_y < 0 || row_y >= geometry_.height) {
       return 0.0;
     }
-    const uint16_t* end = &xs_[0] + begins[row_y + 1];
-    const uint16_t* it = std::lower_bound(&xs_[0] + begins[row_y], end, x);
+    const uint16_t* end = xs_.data() + begins[row_y + 1];
+    const uint16_t* it = std::lower_bound(xs_.data() + begins[row_y], end, x);
     double sum = 0.0;
     for (; it != end && *it <= x + 1; ++it) {
-      sum += (*it == x ? 1.0 - fx : fx) * weights_[it - &xs_[0]];
+      sum += (*it == x ? 1.0 - fx : fx) * weights_[it - xs_.data()];
     }
     return sum;
   };
@@ -290,11 +290,12 @@ SmoothedLoss SparseLossMaps::Smoothed(size_t point,
   Moments moments;
   for (int y = ky.begin; y < ky.end; ++y) {
     double s0 = 0.0, s1 = 0.0, s2 = 0.0;
-    const uint16_t* end = &xs_[0] + begins[y + 1];
-    const uint16_t* it = std::lower_bound(&xs_[0] + begins[y], end, kx.begin);
+    const uint16_t* end = xs_.data() + begins[y + 1];
+    const uint16_t* it =
+        std::lower_bound(xs_.data() + begins[y], end, kx.begin);
     for (; it != end && *it < kx.end; ++it) {
       const int column = *it - kx.begin;
-      const double t = weights_[it - &xs_[0]] * kx.k[column];
+      const double t = weights_[it - xs_.data()] * kx.k[column];
       s0 += t;
       s1 += t * kx.d[column];
       s2 += t * kx.d[column] * kx.d[column];

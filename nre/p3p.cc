@@ -98,25 +98,32 @@ struct DistanceConstraints {
     return (Matrix3d() << 0, 0, 0, 0, 1, -b12, 0, -b12, 1).finished();
   }
 
+  Vector3d Residual(const Vector3d& depths) const {
+    const double x = depths.x(), y = depths.y(), z = depths.z();
+    return {x * x + y * y - 2.0 * b01 * x * y - a01,
+            x * x + z * z - 2.0 * b02 * x * z - a02,
+            y * y + z * z - 2.0 * b12 * y * z - a12};
+  }
+
+  // Newton's method, as long as it makes progress: where two solutions meet,
+  // the Jacobian is singular and a step may lead anywhere.
   void Polish(Vector3d* depths) const {
+    Vector3d residual = Residual(*depths);
     for (int iteration = 0; iteration < 3; ++iteration) {
       const double x = depths->x(), y = depths->y(), z = depths->z();
-      const Vector3d residual(x * x + y * y - 2.0 * b01 * x * y - a01,
-                              x * x + z * z - 2.0 * b02 * x * z - a02,
-                              y * y + z * z - 2.0 * b12 * y * z - a12);
       Matrix3d jacobian;
       jacobian << x - b01 * y, y - b01 * x, 0.0,  //
           x - b02 * z, 0.0, z - b02 * x,          //
           0.0, y - b12 * z, z - b12 * y;
-      const double determinant = jacobian.determinant();
-      if (determinant == 0.0) {
-        return;
-      }
       const Vector3d step = 0.5 * (jacobian.inverse() * residual);
-      if (!step.allFinite()) {
+      const Vector3d next = *depths - step;
+      const Vector3d next_residual = Residual(next);
+      // Written such that NaN fails.
+      if (!(next_residual.squaredNorm() < residual.squaredNorm())) {
         return;
       }
-      *depths -= step;
+      *depths = next;
+      residual = next_residual;
       if (step.squaredNorm() < 1e-30 * depths->squaredNorm()) {
         return;
       }
@@ -136,12 +143,16 @@ int IntersectLine(const Vector3d& line,
   const double a = s.dot(conic * s);
   const double b = s.dot(conic * t);
   const double c = t.dot(conic * t);
+  // Rounding must not lose a line that touches the conic, where two solutions
+  // meet.
+  constexpr double kTouching = -1e-12;
   const double discriminant = b * b - a * c;
-  if (!(discriminant >= 0.0)) {
+  if (!(discriminant >= kTouching * (b * b + std::abs(a * c)))) {
     return 0;
   }
   // a u^2 + 2 b u v + c v^2 = 0 for (u : v), without cancellation.
-  const double q = -(b + std::copysign(std::sqrt(discriminant), b));
+  const double q =
+      -(b + std::copysign(std::sqrt(std::max(0.0, discriminant)), b));
   (*directions)[0] = q * s + a * t;
   (*directions)[1] = c * s + q * t;
   return 2;

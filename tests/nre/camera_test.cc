@@ -1,0 +1,70 @@
+#include "nre/camera.h"
+
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "tests/testing/synthetic_maps.h"
+
+namespace nre {
+namespace {
+
+const PinholeCamera kCamera(640, 480, 500.0, 520.0, 310.0, 250.0);
+
+TEST(PinholeCamera, ProjectsAsItsIntrinsicsSay) {
+  Eigen::Vector2d xy;
+  ASSERT_TRUE(kCamera.Project({0.4, -0.6, 2.0}, &xy, nullptr));
+  EXPECT_NEAR(xy.x(), 500.0 * 0.2 + 310.0, 1e-12);
+  EXPECT_NEAR(xy.y(), 520.0 * -0.3 + 250.0, 1e-12);
+  EXPECT_EQ(kCamera.MeanFocalLength(), 510.0);
+}
+
+TEST(PinholeCamera, JacobianIsThatOfTheProjection) {
+  Random random(1);
+  for (int i = 0; i < 100; ++i) {
+    Eigen::Vector3d x = random.Uniform3(-3.0, 3.0);
+    x.z() = random.Uniform(0.5, 10.0);
+    Eigen::Vector2d xy;
+    Eigen::Matrix<double, 2, 3> jacobian;
+    ASSERT_TRUE(kCamera.Project(x, &xy, &jacobian));
+    for (int k = 0; k < 3; ++k) {
+      const Eigen::Vector3d step = 1e-5 * Eigen::Vector3d::Unit(k);
+      Eigen::Vector2d after, before;
+      ASSERT_TRUE(kCamera.Project(x + step, &after, nullptr));
+      ASSERT_TRUE(kCamera.Project(x - step, &before, nullptr));
+      EXPECT_LT((jacobian.col(k) - (after - before) / 2e-5).norm(),
+                1e-6 * (1.0 + jacobian.norm()));
+    }
+  }
+}
+
+TEST(PinholeCamera, UnprojectInvertsProject) {
+  Random random(2);
+  for (int i = 0; i < 100; ++i) {
+    const Eigen::Vector2d xy = random.Uniform2(-100.0, 800.0);
+    Eigen::Vector3d bearing;
+    ASSERT_TRUE(kCamera.Unproject(xy, &bearing));
+    EXPECT_NEAR(bearing.norm(), 1.0, 1e-12);
+    Eigen::Vector2d back;
+    ASSERT_TRUE(kCamera.Project(7.0 * bearing, &back, nullptr));
+    EXPECT_LT((back - xy).norm(), 1e-9);
+  }
+}
+
+TEST(PinholeCamera, RefusesPointsWithoutAnImage) {
+  const double kNaN = std::numeric_limits<double>::quiet_NaN();
+  const double kInf = std::numeric_limits<double>::infinity();
+  Eigen::Vector2d xy;
+  for (const Eigen::Vector3d& x : {Eigen::Vector3d(1.0, 1.0, 0.0),
+                                   Eigen::Vector3d(1.0, 1.0, -2.0),
+                                   Eigen::Vector3d(0.0, 0.0, kNaN),
+                                   Eigen::Vector3d(kNaN, 0.0, 1.0),
+                                   Eigen::Vector3d(0.0, kInf, 1.0),
+                                   Eigen::Vector3d(0.0, kInf, kInf),
+                                   Eigen::Vector3d(1e300, 0.0, 1e-10)}) {
+    EXPECT_FALSE(kCamera.Project(x, &xy, nullptr)) << x.transpose();
+  }
+}
+
+}  // namespace
+}  // namespace nre
