@@ -320,14 +320,15 @@ class DenseSift : public FeatureExtractor {
   int Channels() const override { return options_.Channels(); }
 
   FeatureMap Extract(const Image& image) const override {
-    const cv::Mat seen = Resized(image);
+    const cv::Size size = SeenSize(image);
     const int stride = options_.stride;
-    if (seen.rows < stride || seen.cols < stride) {
+    if (size.height < stride || size.width < stride) {
       throw InputError(
-          "the image is too small for features: " + std::to_string(seen.cols) +
-          " x " + std::to_string(seen.rows) + " pixels, expected at least " +
+          "the image is too small for features: " + std::to_string(size.width) +
+          " x " + std::to_string(size.height) + " pixels, expected at least " +
           std::to_string(stride) + " x " + std::to_string(stride));
     }
+    const cv::Mat seen = Resized(image, size);
     const std::vector<Histograms> levels = ComputeLevels(seen);
     FeatureMap map;
     map.channels = Channels();
@@ -344,18 +345,21 @@ class DenseSift : public FeatureExtractor {
   }
 
  private:
+  cv::Size SeenSize(const Image& image) const {
+    const int size = std::max(image.width, image.height);
+    if (size <= options_.max_image_size) return {image.width, image.height};
+    const double scale = static_cast<double>(options_.max_image_size) / size;
+    return {static_cast<int>(std::lround(scale * image.width)),
+            static_cast<int>(std::lround(scale * image.height))};
+  }
+
   // Luma in [0, 255], resized and blurred as the options say.
-  cv::Mat Resized(const Image& image) const {
+  cv::Mat Resized(const Image& image, const cv::Size& size) const {
     std::vector<float> gray = image.Gray();
     cv::Mat seen =
         255.0f * cv::Mat(image.height, image.width, CV_32F, gray.data());
-    const int size = std::max(image.width, image.height);
-    if (size > options_.max_image_size) {
-      const double scale = static_cast<double>(options_.max_image_size) / size;
-      const cv::Size new_size(
-          std::max(1, static_cast<int>(std::lround(scale * image.width))),
-          std::max(1, static_cast<int>(std::lround(scale * image.height))));
-      cv::resize(seen, seen, new_size, 0.0, 0.0, cv::INTER_AREA);
+    if (size != seen.size()) {
+      cv::resize(seen, seen, size, 0.0, 0.0, cv::INTER_AREA);
     }
     if (options_.blur_sigma > 0.0) {
       cv::GaussianBlur(seen,
