@@ -128,9 +128,9 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
     }
     // ln|Omega^| - L = max(0, ln|Omega^| + ln C), ln C = logit - ln sum exp +
     // ln mass; no mass makes -infinity, hence an uninformative map.
-    const float shift =
-        static_cast<float>(log_categories - maximum - std::log(sum) +
-                           std::log(CoarseMass(i, origin)));
+    const float shift = static_cast<float>(
+        log_categories - maximum - std::log(sum) +
+        std::log(CoarseMass(i, origin) / options_.mass_divisor));
     for (int y = y_begin; y < y_end; ++y) {
       for (int k = 0; k < num_columns; ++k) {
         row(y)[k] = std::max(0.0f, row(y)[k] + shift);
