@@ -19,7 +19,8 @@ struct GncOptions {
   // its improved and worsened maps moved (Zach & Bourmaud, "Descending,
   // lifting or smoothing", ECCV 2018).
   double min_gain_ratio = 0.1;
-  // Steps per level at most. The last level goes on to convergence.
+  // Steps per level at most. Nothing but convergence ends the last level
+  // earlier.
   int max_num_iterations = 30;
 
   bool Check() const;

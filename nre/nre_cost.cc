@@ -72,14 +72,17 @@ bool NreCostFunction::Evaluate(double const* const* parameters,
   if (accepted_value_ != nullptr) {
     *accepted_value_ = loss.value;
   }
+  // Zero without information, even where a factor is not finite.
   Eigen::Matrix<double, 2, 3> from_cam = Eigen::Matrix<double, 2, 3>::Zero();
+  Eigen::Matrix<double, 3, 4> by_rotation = Eigen::Matrix<double, 3, 4>::Zero();
   if (root > 0.0) {
     from_cam = root * map_from_image.scale.asDiagonal() * projection_jacobian;
+    by_rotation = RotationJacobian(rotation, point_in_world_);
   }
   if (jacobians[0] != nullptr) {
     Eigen::Map<Eigen::Matrix<double, 3, 4, Eigen::RowMajor>> j(jacobians[0]);
     j.setZero();
-    j.topRows<2>() = from_cam * RotationJacobian(rotation, point_in_world_);
+    j.topRows<2>() = from_cam * by_rotation;
   }
   if (jacobians[1] != nullptr) {
     Eigen::Map<Eigen::Matrix<double, 3, 3, Eigen::RowMajor>> j(jacobians[1]);

@@ -1,6 +1,7 @@
 #include "nre/nre_cost.h"
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -230,6 +231,18 @@ TEST_F(NreCostTest, NothingToSeeIsAConstant) {
   Rigid3d far = query_.cam_from_world;
   far.translation.x() += 1e4;
   expect_constant(Cost(0), far);
+
+  // No point at all.
+  const double kNaN = std::numeric_limits<double>::quiet_NaN();
+  for (const double bad : {kNaN, 1e300}) {
+    expect_constant({&query_.camera,
+                     maps_.get(),
+                     0,
+                     Eigen::Vector3d::Constant(bad),
+                     &sigma_,
+                     nullptr},
+                    query_.cam_from_world);
+  }
 
   // An empty map.
   SparseLossMaps empty(maps_->geometry());

@@ -1,0 +1,221 @@
+#include "nre/evidence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "nre/gnc.h"
+#include "tests/testing/synthetic_maps.h"
+
+namespace nre {
+namespace {
+
+constexpr int kCoarseStride = 8;
+constexpr int kFineStride = 2;
+
+PoseEstimate Estimate(const SyntheticQuery& query,
+                      const std::vector<Eigen::Vector2d>& observed,
+                      uint64_t seed) {
+  return EstimatePose(query.camera,
+                      query.points,
+                      MakeCoarseMaps(observed, kCoarseStride, 1.0),
+                      GaussianFineMaps(observed, kFineStride, 1.0),
+                      NreEstimationOptions(),
+                      seed);
+}
+
+// A support, a covariance and a verdict for the pose at the end of the fine
+// GNC, which starts at the truth.
+PoseEstimate RefineAndJudge(const SyntheticQuery& query,
+                            const std::vector<Eigen::Vector2d>& observed,
+                            double stddev_cells) {
+  const std::unique_ptr<LossMaps> fine =
+      GaussianFineMaps(observed, kFineStride, stddev_cells).Compute(query.xys);
+  PoseEstimate estimate;
+  estimate.cam_from_world = query.cam_from_world;
+  RefinePoseGnc(query.camera,
+                query.points,
+                *fine,
+                GncOptions::Fine(),
+                &estimate.cam_from_world);
+  FindSupport(query.camera, query.points, *fine, &estimate);
+  JudgeEvidence(query.camera, query.points, *fine, &estimate);
+  return estimate;
+}
+
+double Choose(int n, int k) {
+  double product = 1.0;
+  for (int i = 1; i <= k; ++i) product *= (n - k + i) / static_cast<double>(i);
+  return product;
+}
+
+TEST(LogFalseAlarms, IsTheProduct) {
+  for (const int n : {5, 10, 20}) {
+    for (int k = 4; k <= n; ++k) {
+      for (const double chance : {1e-3, 1e-2, 0.1}) {
+        const double expected =
+            (n - 3) * Choose(n, k) * Choose(k, 3) * std::pow(chance, k - 3);
+        EXPECT_NEAR(LogFalseAlarms(n, k, chance),
+                    std::min(0.0, std::log10(expected)),
+                    1e-9)
+            << k << " of " << n;
+      }
+    }
+  }
+}
+
+TEST(LogFalseAlarms, TheSampleItselfIsNoEvidence) {
+  for (int k = 0; k <= 3; ++k) EXPECT_EQ(LogFalseAlarms(100, k, 1e-3), 0.0);
+  EXPECT_EQ(LogFalseAlarms(3, 3, 1e-3), 0.0);
+  EXPECT_EQ(LogFalseAlarms(0, 0, 1e-3), 0.0);
+  // Large numbers stay finite.
+  EXPECT_TRUE(std::isfinite(LogFalseAlarms(100000, 50000, 1e-3)));
+}
+
+TEST(JudgeEvidence, NeverRegistersRandomMaps) {
+  constexpr int kNumSeeds = 200;
+  double lowest = 0.0;
+  size_t largest_support = 0;
+  for (int seed = 0; seed < kNumSeeds; ++seed) {
+    Random random(1000 + seed);
+    const int num_points = 40 + seed / 2;
+    const SyntheticQuery query(num_points, 20.0, &random);
+    const PoseEstimate estimate =
+        Estimate(query, query.Observe(0.0, 1.0, &random), seed);
+    EXPECT_NE(estimate.verdict, Verdict::kRegistered) << "seed " << seed;
+    EXPECT_FALSE(estimate.reason.empty());
+    lowest = std::min(lowest, estimate.log_false_alarms);
+    largest_support = std::max(largest_support, estimate.support.size());
+  }
+  RecordProperty("lowest_log_false_alarms", std::to_string(lowest));
+  RecordProperty("largest_support", static_cast<int>(largest_support));
+}
+
+// A far or oblique camera projects everything to one place; maps that all peak
+// there are no evidence, however many.
+TEST(JudgeEvidence, NeverRegistersMapsThatPeakInOnePlace) {
+  for (const double spread_px : {0.0, 5.0, 30.0}) {
+    for (int seed = 0; seed < 5; ++seed) {
+      Random random(2000 + seed);
+      const SyntheticQuery query(150, 20.0, &random);
+      const Eigen::Vector2d place(random.Uniform(50.0, 590.0),
+                                  random.Uniform(50.0, 430.0));
+      std::vector<Eigen::Vector2d> observed = query.xys;
+      for (Eigen::Vector2d& xy : observed) {
+        xy = place + random.Normal2(spread_px);
+      }
+      EXPECT_NE(Estimate(query, observed, seed).verdict, Verdict::kRegistered)
+          << "seed " << seed << ", spread " << spread_px;
+    }
+  }
+}
+
+TEST(JudgeEvidence, RegistersGoodMaps) {
+  for (int seed = 0; seed < 10; ++seed) {
+    Random random(3000 + seed);
+    const SyntheticQuery query(150, 20.0, &random);
+    const PoseEstimate estimate =
+        Estimate(query, query.Observe(1.0, 0.4, &random), seed);
+    EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    EXPECT_TRUE(estimate.reason.empty());
+    EXPECT_LT(estimate.log_false_alarms, -6.0);
+    EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+              0.2);
+  }
+}
+
+// Where the maps say how uncertain they are, the covariance says how much the
+// pose scatters.
+TEST(JudgeEvidence, CovarianceIsTheScatterOfRepeatedEstimates) {
+  constexpr int kNumRuns = 150;
+  constexpr double kStddevCells = 1.5;
+  Random random(4000);
+  const SyntheticQuery query(200, 30.0, &random);
+  Eigen::Matrix3d scatter = Eigen::Matrix3d::Zero();
+  Eigen::Matrix3d expected = Eigen::Matrix3d::Zero();
+  double rotation_scatter = 0.0, rotation_expected = 0.0;
+  for (int run = 0; run < kNumRuns; ++run) {
+    const PoseEstimate estimate =
+        RefineAndJudge(query,
+                       query.Observe(kFineStride * kStddevCells, 0.0, &random),
+                       kStddevCells);
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    const Eigen::Vector3d offset = ProjectionCenter(estimate.cam_from_world) -
+                                   ProjectionCenter(query.cam_from_world);
+    scatter += offset * offset.transpose() / kNumRuns;
+    expected += CenterCovariance(estimate) / kNumRuns;
+    const double angle =
+        RotationErrorDeg(estimate.cam_from_world, query.cam_from_world) * M_PI /
+        180.0;
+    rotation_scatter += angle * angle / kNumRuns;
+    rotation_expected +=
+        estimate.covariance.topLeftCorner<3, 3>().trace() / kNumRuns;
+  }
+  for (int k = 0; k < 3; ++k) {
+    const double ratio = expected(k, k) / scatter(k, k);
+    RecordProperty("center_ratio_" + std::to_string(k), std::to_string(ratio));
+    EXPECT_GT(ratio, 0.5);
+    EXPECT_LT(ratio, 2.0);
+  }
+  const double ratio = rotation_expected / rotation_scatter;
+  RecordProperty("rotation_ratio", std::to_string(ratio));
+  EXPECT_GT(ratio, 0.5);
+  EXPECT_LT(ratio, 2.0);
+}
+
+TEST(JudgeEvidence, RejectsWhatFewPointsSupport) {
+  for (const int num_points : {3, 4, 8, 11}) {
+    Random random(5000 + num_points);
+    const SyntheticQuery query(num_points, 20.0, &random);
+    const PoseEstimate estimate = RefineAndJudge(query, query.xys, 1.0);
+    EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+    EXPECT_FALSE(estimate.reason.empty());
+  }
+}
+
+// Points that one plane through the centre holds leave the pose undetermined.
+TEST(JudgeEvidence, RejectsAnUndeterminedPose) {
+  Random random(6000);
+  SyntheticQuery query(0, 0.0, &random);
+  for (int i = 0; i < 60; ++i) {
+    // All on one line of the image and at one depth: a line in space.
+    query.Add({10.0 + 10.0 * i, 240.0}, 5.0);
+  }
+  const PoseEstimate estimate = RefineAndJudge(query, query.xys, 1.0);
+  EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+  EXPECT_FALSE(estimate.reason.empty());
+}
+
+TEST(FindSupport, ListsPointsWhosePeakIsNear) {
+  Random random(7000);
+  const SyntheticQuery query(60, 100.0, &random);
+  std::vector<Eigen::Vector2d> observed = query.xys;
+  std::vector<double> distances(observed.size());
+  for (size_t i = 0; i < observed.size(); ++i) {
+    // Clearly within or beyond the limit.
+    distances[i] = i % 2 == 0 ? random.Uniform(0.0, kMaxSupportDistance - 0.1)
+                              : random.Uniform(kMaxSupportDistance + 0.1, 10.0);
+    observed[i] +=
+        kFineStride * distances[i] * random.Normal2(1.0).normalized();
+  }
+  PoseEstimate estimate;
+  estimate.cam_from_world = query.cam_from_world;
+  estimate.support.resize(3);  // of an earlier pose
+  const auto fine =
+      GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+  FindSupport(query.camera, query.points, *fine, &estimate);
+  ASSERT_EQ(estimate.support.size(), observed.size() / 2);
+  for (size_t k = 0; k < estimate.support.size(); ++k) {
+    const PoseEstimate::Support& support = estimate.support[k];
+    EXPECT_EQ(support.point, 2 * k);
+    // The peak is found to a part of a cell.
+    EXPECT_LT((support.xy - observed[support.point]).norm(), 0.1);
+  }
+}
+
+}  // namespace
+}  // namespace nre

@@ -1,0 +1,315 @@
+#include "nre/gnc.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <Eigen/Cholesky>
+#include <ceres/autodiff_first_order_function.h>
+#include <ceres/gradient_problem.h>
+#include <ceres/gradient_problem_solver.h>
+#include <gtest/gtest.h>
+
+#include "nre/pose_estimator.h"
+#include "tests/testing/synthetic_maps.h"
+
+namespace nre {
+namespace {
+
+using Vector6d = Eigen::Matrix<double, 6, 1>;
+
+// The pose near `start` that minimises Eq. 9, by a general optimiser.
+Rigid3d MinimizeByBfgs(const SyntheticQuery& query,
+                       const std::vector<WeightMap>& maps,
+                       const MapFromImage& map_from_image,
+                       double sigma,
+                       const Rigid3d& start) {
+  Rigid3d pose = start;
+  // Started afresh at what was found, in case the line search gave up early.
+  for (int round = 0; round < 3; ++round) {
+    const ceres::GradientProblem problem(
+        new ceres::AutoDiffFirstOrderFunction<BruteForceEq9, 6>(
+            new BruteForceEq9(query, maps, map_from_image, sigma, pose)));
+    ceres::GradientProblemSolver::Options options;
+    options.logging_type = ceres::SILENT;
+    options.max_num_iterations = 200;
+    options.function_tolerance = 1e-16;
+    options.gradient_tolerance = 1e-12;
+    options.parameter_tolerance = 1e-14;
+    Vector6d perturbation = Vector6d::Zero();
+    ceres::GradientProblemSolver::Summary summary;
+    ceres::Solve(options, problem, perturbation.data(), &summary);
+    pose = PerturbLeft(perturbation, pose);
+  }
+  return pose;
+}
+
+// The mean distance, in map cells, of two poses' projections.
+double ProjectionDistance(const SyntheticQuery& query,
+                          const LossMaps& maps,
+                          const Rigid3d& a,
+                          const Rigid3d& b) {
+  double sum = 0.0;
+  for (const Eigen::Vector3d& point : query.points) {
+    Eigen::Vector2d xy_a, xy_b;
+    if (!query.camera.Project(a * point, &xy_a, nullptr) ||
+        !query.camera.Project(b * point, &xy_b, nullptr)) {
+      return std::numeric_limits<double>::infinity();
+    }
+    sum +=
+        (xy_a - xy_b).cwiseProduct(maps.geometry().map_from_image.scale).norm();
+  }
+  return sum / query.points.size();
+}
+
+TEST(GncOptions, CheckRefusesWhatIsNoSchedule) {
+  EXPECT_TRUE(GncOptions().Check());
+  EXPECT_TRUE(GncOptions::Coarse().Check());
+  EXPECT_TRUE(GncOptions::Fine().Check());
+  EXPECT_EQ(GncOptions::Coarse().sigmas,
+            std::vector<double>({2.0, 1.0, 0.9, 0.8, 0.7, 0.6}));
+  EXPECT_EQ(GncOptions::Fine().sigmas.front(), 8.0);
+  EXPECT_EQ(GncOptions::Fine().sigmas.back(), 0.6);
+  const double kNaN = std::numeric_limits<double>::quiet_NaN();
+  for (const std::vector<double>& sigmas : std::vector<std::vector<double>>{
+           {}, {0.4}, {2.0, 0.4}, {1.0, 2.0}, {kNaN}, {2.0, kNaN}, {-1.0}}) {
+    GncOptions options;
+    options.sigmas = sigmas;
+    EXPECT_FALSE(options.Check()) << testing::PrintToString(sigmas);
+  }
+  GncOptions options;
+  options.max_num_iterations = 0;
+  EXPECT_FALSE(options.Check());
+  options = GncOptions();
+  options.min_gain_ratio = -0.1;
+  EXPECT_FALSE(options.Check());
+  options.min_gain_ratio = kNaN;
+  EXPECT_FALSE(options.Check());
+}
+
+TEST(RefinePoseGnc, FindsTheMinimumOfEq9) {
+  const LossMaps::Geometry geometry = SyntheticQuery::MapGeometry(16);
+  for (const uint64_t seed : {1, 2, 3, 4}) {
+    Random random(seed);
+    const SyntheticQuery query(40, 40.0, &random);
+    std::vector<WeightMap> maps;
+    for (const Eigen::Vector2d& xy : query.Observe(12.0, 0.2, &random)) {
+      maps.push_back(GaussianWeights(
+          geometry.width, geometry.height, geometry.map_from_image * xy, 0.8));
+    }
+    const SparseLossMaps loss_maps = ToSparse(maps, geometry.map_from_image);
+    for (const double sigma : {1.0, 2.0}) {
+      GncOptions options;
+      options.sigmas = {sigma};
+      options.max_num_iterations = 1000;
+      Rigid3d pose = MoveAway(query.cam_from_world, 0.01, 0.05, &random);
+      EXPECT_GT(
+          RefinePoseGnc(query.camera, query.points, loss_maps, options, &pose),
+          0);
+      EXPECT_NEAR(pose.rotation.norm(), 1.0, 1e-12);
+      const Rigid3d oracle =
+          MinimizeByBfgs(query, maps, geometry.map_from_image, sigma, pose);
+      EXPECT_LT(RotationErrorDeg(pose, oracle) * M_PI / 180.0, 1e-6)
+          << "seed " << seed << ", sigma " << sigma;
+      EXPECT_LT(CenterError(pose, oracle), 5e-6);  // points are about 5 away
+    }
+  }
+}
+
+TEST(RefinePoseGnc, ConvergesFromSeveralCellsAway) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(150, 20.0, &random);
+    const std::vector<Eigen::Vector2d> observed =
+        query.Observe(0.0, 0.3, &random);
+
+    // Coarse, from some cells of 8 pixels.
+    const SparseLossMaps coarse = MakeCoarseMaps(observed, 8, 1.0);
+    Rigid3d pose = MoveAway(query.cam_from_world, 0.04, 0.15, &random);
+    EXPECT_GT(ProjectionDistance(query, coarse, pose, query.cam_from_world),
+              1.0);
+    RefinePoseGnc(
+        query.camera, query.points, coarse, GncOptions::Coarse(), &pose);
+    EXPECT_LT(ProjectionDistance(query, coarse, pose, query.cam_from_world),
+              0.1)
+        << "coarse, seed " << seed;
+
+    // Fine, from many cells of 2 pixels.
+    const GaussianFineMaps source(observed, 2, 1.0);
+    pose = MoveAway(query.cam_from_world, 0.02, 0.05, &random);
+    std::vector<Eigen::Vector2d> xys(query.points.size());
+    for (size_t i = 0; i < xys.size(); ++i) {
+      ASSERT_TRUE(
+          query.camera.Project(pose * query.points[i], &xys[i], nullptr));
+    }
+    const auto fine = source.Compute(xys);
+    EXPECT_GT(ProjectionDistance(query, *fine, pose, query.cam_from_world),
+              2.0);
+    // The cost falls from stage to stage.
+    double cost = MeanNre(query.camera, query.points, *fine, pose);
+    const double first_cost = cost;
+    for (const double sigma : GncOptions::Fine().sigmas) {
+      GncOptions stage;
+      stage.sigmas = {sigma};
+      RefinePoseGnc(query.camera, query.points, *fine, stage, &pose);
+      const double next = MeanNre(query.camera, query.points, *fine, pose);
+      EXPECT_LT(next, cost + 0.01) << "sigma " << sigma;
+      cost = next;
+    }
+    EXPECT_LT(cost, first_cost - 1.0);
+    EXPECT_LT(ProjectionDistance(query, *fine, pose, query.cam_from_world), 0.1)
+        << "fine, seed " << seed;
+  }
+}
+
+// The steps of the default schedule leave little to gain: the minimum, where
+// any number of steps would lead, is much nearer than the truth.
+TEST(RefinePoseGnc, DefaultNumberOfStepsSuffices) {
+  double rest = 0.0, error = 0.0;
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(100, 40.0, &random);
+    const GaussianFineMaps source(query.Observe(3.0, 0.3, &random), 2, 1.5);
+    const auto fine = source.Compute(query.xys);
+    Rigid3d pose = MoveAway(query.cam_from_world, 0.005, 0.02, &random);
+    GncOptions options = GncOptions::Fine();
+    RefinePoseGnc(query.camera, query.points, *fine, options, &pose);
+    Rigid3d converged = pose;
+    options.sigmas = {options.sigmas.back()};
+    options.max_num_iterations = 1000;
+    RefinePoseGnc(query.camera, query.points, *fine, options, &converged);
+    rest += ProjectionDistance(query, *fine, pose, converged);
+    error += ProjectionDistance(query, *fine, query.cam_from_world, converged);
+  }
+  RecordProperty("rest_share", std::to_string(rest / error));
+  EXPECT_LT(rest, 0.1 * error);
+}
+
+TEST(RefinePoseGnc, LeavesThePoseWithoutInformation) {
+  Random random(5);
+  const SyntheticQuery query(10, 20.0, &random);
+  const LossMaps::Geometry geometry = SyntheticQuery::MapGeometry(16);
+  const SparseLossMaps maps = ToSparse(
+      std::vector<WeightMap>(10, WeightMap(geometry.width, geometry.height)),
+      geometry.map_from_image);
+  Rigid3d pose = query.cam_from_world;
+  RefinePoseGnc(query.camera, query.points, maps, GncOptions::Coarse(), &pose);
+  EXPECT_LT(RotationErrorDeg(pose, query.cam_from_world), 1e-9);
+  EXPECT_LT(CenterError(pose, query.cam_from_world), 1e-9);
+}
+
+TEST(MeanNre, IsEq6PerPoint) {
+  Random random(6);
+  SyntheticQuery query(20, 0.0, &random);
+  const LossMaps::Geometry geometry = SyntheticQuery::MapGeometry(16);
+  std::vector<WeightMap> maps;
+  for (size_t i = 0; i < query.points.size(); ++i) {
+    maps.push_back(
+        RandomWeights(geometry.width, geometry.height, 0.5, &random));
+  }
+  const SparseLossMaps loss_maps = ToSparse(maps, geometry.map_from_image);
+  double expected = 0.0;
+  for (size_t i = 0; i < query.points.size(); ++i) {
+    expected += geometry.LogCategories() -
+                loss_maps.Weight(i, geometry.map_from_image * query.xys[i]);
+  }
+  EXPECT_NEAR(
+      MeanNre(query.camera, query.points, loss_maps, query.cam_from_world),
+      expected / query.points.size(),
+      1e-9);
+
+  // What is not in front of the camera costs ln|Omega^|, neither zero nor more.
+  const Rigid3d turned = PerturbLeft(
+      (Vector6d() << M_PI, 0, 0, 0, 0, 0).finished(), query.cam_from_world);
+  EXPECT_EQ(MeanNre(query.camera, query.points, loss_maps, turned),
+            geometry.LogCategories());
+  EXPECT_EQ(MeanNre(query.camera, {}, SparseLossMaps(geometry), turned),
+            geometry.LogCategories());
+}
+
+// Maps that are symmetric about their point's projection: there the gradient
+// of every term vanishes, and with it what PoseHessian neglects, the
+// projection's second derivative.
+TEST(PoseHessian, IsThatOfEq9) {
+  Random random(7);
+  const LossMaps::Geometry geometry = SyntheticQuery::MapGeometry(16);
+  SyntheticQuery query(0, 0.0, &random);
+  std::vector<WeightMap> maps;
+  for (int i = 0; i < 25; ++i) {
+    const Eigen::Vector2i cell(12 + (3 * i) % 16, 10 + (5 * i) % 11);
+    query.Add(geometry.map_from_image.ToImage(cell.cast<double>()),
+              random.Uniform(3.0, 10.0));
+    maps.emplace_back(geometry.width, geometry.height);
+    for (int y = -8; y <= 8; ++y) {
+      for (int x = -8; x <= 8; ++x) {
+        const float weight = static_cast<float>(random.Uniform(0.0, 7.0));
+        for (const int sign : {-1, 1}) {
+          const Eigen::Vector2i q = cell + sign * Eigen::Vector2i(x, y);
+          maps.back()(q.x(), q.y()) = weight;
+        }
+      }
+    }
+  }
+  // Everything that is informative lies within 5 sigma.
+  constexpr double kSigma = 1.7;
+  constexpr double kStep = 1e-5;
+  const BruteForceEq9 eq9(
+      query, maps, geometry.map_from_image, kSigma, query.cam_from_world);
+  Matrix6d expected;
+  for (int k = 0; k < 6; ++k) {
+    Vector6d after, before;
+    eq9.Evaluate(kStep * Vector6d::Unit(k), &after);
+    eq9.Evaluate(-kStep * Vector6d::Unit(k), &before);
+    expected.col(k) = (after - before) / (2.0 * kStep);
+  }
+  const Matrix6d hessian = PoseHessian(query.camera,
+                                       query.points,
+                                       ToSparse(maps, geometry.map_from_image),
+                                       kSigma,
+                                       query.cam_from_world);
+  EXPECT_LT((hessian - expected).norm(), 1e-6 * expected.norm());
+  EXPECT_LT((hessian - hessian.transpose()).norm(), 1e-9 * expected.norm());
+}
+
+TEST(PoseHessian, IgnoresPointsWithoutAnImage) {
+  Random random(8);
+  SyntheticQuery query(20, 20.0, &random);
+  const SparseLossMaps maps = MakeCoarseMaps(query.xys, 16, 1.0);
+  const auto hessian = [&] {
+    return PoseHessian(
+        query.camera, query.points, maps, 1.0, query.cam_from_world);
+  };
+  Matrix6d without = hessian();
+  query.points[3] =
+      query.cam_from_world.Inverse() * Eigen::Vector3d(0.1, 0.2, -4.0);
+  EXPECT_GT((hessian() - without).norm(), 1.0);
+  without = hessian();
+  query.points[3].setConstant(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_EQ(hessian(), without);
+}
+
+TEST(CenterCovariance, IsTheScatterOfPerturbedCentres) {
+  Random random(9);
+  PoseEstimate estimate;
+  estimate.cam_from_world = random.Pose();
+  Matrix6d root;
+  for (int k = 0; k < 36; ++k) root(k) = random.Normal(1e-3);
+  estimate.covariance = root * root.transpose();
+
+  constexpr int kNumSamples = 20000;
+  const Eigen::Vector3d center = ProjectionCenter(estimate.cam_from_world);
+  Eigen::Matrix3d scatter = Eigen::Matrix3d::Zero();
+  for (int i = 0; i < kNumSamples; ++i) {
+    Vector6d unit;
+    unit << random.Normal3(1.0), random.Normal3(1.0);
+    const Eigen::Vector3d offset =
+        ProjectionCenter(PerturbLeft(root * unit, estimate.cam_from_world)) -
+        center;
+    scatter += offset * offset.transpose() / kNumSamples;
+  }
+  EXPECT_LT((CenterCovariance(estimate) - scatter).norm(),
+            0.05 * scatter.norm());
+}
+
+}  // namespace
+}  // namespace nre

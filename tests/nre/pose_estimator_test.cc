@@ -1,0 +1,124 @@
+#include "nre/pose_estimator.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/testing/synthetic_maps.h"
+
+namespace nre {
+namespace {
+
+// Coarse maps of stride 8, fine ones of stride 2, both with their peaks at
+// noisy positions.
+PoseEstimate Estimate(const SyntheticQuery& query,
+                      double wrong_share,
+                      uint64_t seed) {
+  Random random(seed);
+  const std::vector<Eigen::Vector2d> observed =
+      query.Observe(1.0, wrong_share, &random);
+  return EstimatePose(query.camera,
+                      query.points,
+                      MakeCoarseMaps(observed, 8, 1.0),
+                      GaussianFineMaps(observed, 2, 0.8),
+                      NreEstimationOptions(),
+                      seed);
+}
+
+TEST(EstimatePose, FindsThePose) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(300, 20.0, &random);
+    const PoseEstimate estimate = Estimate(query, 0.6, seed);
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    // 120 points, each good to 1 of 500 pixels of focal length and at 3 to 10.
+    EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+              0.1);
+    EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.01);
+
+    // Costs fall while the pose gets better, and lie below chance.
+    EXPECT_LT(estimate.coarse_cost, estimate.msac_cost + 1e-9);
+    EXPECT_LT(estimate.coarse_cost,
+              SyntheticQuery::MapGeometry(8).LogCategories());
+    EXPECT_LT(estimate.fine_cost,
+              SyntheticQuery::MapGeometry(2).LogCategories());
+    EXPECT_GT(estimate.support.size(), 80u);
+    EXPECT_LT(estimate.support.size(), 160u);
+    for (const PoseEstimate::Support& support : estimate.support) {
+      Eigen::Vector2d xy;
+      ASSERT_TRUE(query.camera.Project(
+          estimate.cam_from_world * query.points[support.point], &xy, nullptr));
+      EXPECT_LT((support.xy - xy).norm(), 3.01);  // 1.5 cells
+    }
+    EXPECT_GE(estimate.msac_ms, 0.0);
+    EXPECT_GE(estimate.fine_gnc_ms, 0.0);
+  }
+}
+
+TEST(EstimatePose, OneSeedOneResult) {
+  Random random(1);
+  const SyntheticQuery query(100, 20.0, &random);
+  const PoseEstimate a = Estimate(query, 0.5, 3);
+  const PoseEstimate b = Estimate(query, 0.5, 3);
+  EXPECT_EQ(a.cam_from_world.rotation.coeffs(),
+            b.cam_from_world.rotation.coeffs());
+  EXPECT_EQ(a.cam_from_world.translation, b.cam_from_world.translation);
+  EXPECT_EQ(a.covariance, b.covariance);
+  EXPECT_EQ(a.fine_cost, b.fine_cost);
+}
+
+// Fine maps are asked for at positions of the image, or nowhere for a point
+// that the coarse pose does not see.
+TEST(EstimatePose, SurvivesPointsWithoutAnImage) {
+  Random random(2);
+  SyntheticQuery query(150, 20.0, &random);
+  query.points[5] =
+      query.cam_from_world.Inverse() * Eigen::Vector3d(0.0, 0.0, -3.0);
+  query.points[6].setConstant(std::numeric_limits<double>::quiet_NaN());
+  query.points[7].setConstant(1e200);
+  const PoseEstimate estimate = Estimate(query, 0.3, 4);
+  ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+  EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+            0.1);
+  EXPECT_TRUE(estimate.covariance.allFinite());
+}
+
+TEST(EstimatePose, FailsWithAReason) {
+  Random random(3);
+  for (const int num_points : {0, 1, 2}) {
+    const SyntheticQuery query(num_points, 20.0, &random);
+    const PoseEstimate estimate = Estimate(query, 0.0, 1);
+    EXPECT_EQ(estimate.verdict, Verdict::kFailed);
+    EXPECT_FALSE(estimate.reason.empty());
+  }
+  const SyntheticQuery few(6, 20.0, &random);
+  const PoseEstimate estimate = Estimate(few, 0.0, 1);
+  EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+  EXPECT_FALSE(estimate.reason.empty());
+}
+
+TEST(VerdictName, NamesAll) {
+  EXPECT_STREQ(VerdictName(Verdict::kRegistered), "registered");
+  EXPECT_STREQ(VerdictName(Verdict::kRejected), "rejected");
+  EXPECT_STREQ(VerdictName(Verdict::kFailed), "failed");
+}
+
+TEST(NreEstimationOptions, CheckRefusesNonsense) {
+  EXPECT_TRUE(NreEstimationOptions().Check());
+  const auto check = [](auto change) {
+    NreEstimationOptions options;
+    change(&options);
+    return options.Check();
+  };
+  EXPECT_FALSE(check([](auto* o) { o->max_num_points = 2; }));
+  EXPECT_FALSE(check([](auto* o) { o->num_hypotheses = 0; }));
+  EXPECT_FALSE(check([](auto* o) { o->num_refined_hypotheses = 0; }));
+  for (const double bad :
+       {0.0, -0.1, 1.1, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_FALSE(check([&](auto* o) { o->sampling_share = bad; }));
+  }
+}
+
+}  // namespace
+}  // namespace nre

@@ -1,0 +1,92 @@
+#include "s2d/localization.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/testing/synthetic_features.h"
+
+namespace nre {
+namespace {
+
+// A query with features and points whose descriptors are the query's own at
+// their positions, but for a share of wrong ones.
+struct Example {
+  FeaturePreset preset;
+  QueryFeatures features;
+  DescribedPoints points;
+
+  Example(const SyntheticQuery& query, double wrong_share, Random* random) {
+    preset.coarse_softmax_scale = 25.0f;
+    preset.fine_softmax_scale = 25.0f;
+    const LossMaps::Geometry coarse = SyntheticQuery::MapGeometry(8);
+    const LossMaps::Geometry fine = SyntheticQuery::MapGeometry(2);
+    features.coarse = RandomFeatures(
+        coarse.width, coarse.height, 64, coarse.map_from_image, random);
+    features.fine = RandomFeatures(
+        fine.width, fine.height, 16, fine.map_from_image, random);
+    points.xyz = query.points;
+    points.coarse = RandomDescriptors(query.points.size(), 64, random);
+    points.fine = RandomDescriptors(query.points.size(), 16, random);
+    for (size_t i = 0; i < query.xys.size(); ++i) {
+      if (random->Uniform(0.0, 1.0) < wrong_share) continue;
+      EXPECT_TRUE(features.coarse.Sample(query.xys[i], &points.coarse[64 * i]));
+      EXPECT_TRUE(features.fine.Sample(query.xys[i], &points.fine[16 * i]));
+    }
+  }
+
+  PoseEstimate Run(const Camera& camera, double* coarse_maps_ms) const {
+    return Localize(preset,
+                    features,
+                    camera,
+                    points,
+                    NreEstimationOptions(),
+                    /*seed=*/1,
+                    coarse_maps_ms);
+  }
+};
+
+TEST(Localize, FindsThePoseFromDescriptors) {
+  Random random(1);
+  const SyntheticQuery query(200, 30.0, &random);
+  const Example example(query, 0.4, &random);
+  double coarse_maps_ms = -1.0;
+  const PoseEstimate estimate = example.Run(query.camera, &coarse_maps_ms);
+  ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+  EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+            0.1);
+  EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.02);
+  EXPECT_GE(coarse_maps_ms, 0.0);
+  ASSERT_GT(estimate.support.size(), 50u);
+  for (const PoseEstimate::Support& support : estimate.support) {
+    EXPECT_LT((support.xy - query.xys[support.point]).norm(), 5.0);
+  }
+
+  const PoseEstimate again = example.Run(query.camera, nullptr);
+  EXPECT_EQ(again.cam_from_world.rotation.coeffs(),
+            estimate.cam_from_world.rotation.coeffs());
+  EXPECT_EQ(again.cam_from_world.translation,
+            estimate.cam_from_world.translation);
+}
+
+TEST(Localize, RefusesForeignDescriptors) {
+  Random random(2);
+  const SyntheticQuery query(200, 30.0, &random);
+  const PoseEstimate estimate =
+      Example(query, 1.0, &random).Run(query.camera, nullptr);
+  EXPECT_NE(estimate.verdict, Verdict::kRegistered);
+  EXPECT_FALSE(estimate.reason.empty());
+}
+
+TEST(Localize, FailsWithoutPoints) {
+  Random random(3);
+  const SyntheticQuery query(0, 30.0, &random);
+  const PoseEstimate estimate =
+      Example(query, 0.0, &random).Run(query.camera, nullptr);
+  EXPECT_EQ(estimate.verdict, Verdict::kFailed);
+  EXPECT_FALSE(estimate.reason.empty());
+}
+
+}  // namespace
+}  // namespace nre
