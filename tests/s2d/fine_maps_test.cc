@@ -38,7 +38,8 @@ struct Example {
                          .log_sum_exps) {}
 
   std::unique_ptr<LossMaps> Compute(const std::vector<Eigen::Vector2d>& xys,
-                                    int window_size) const {
+                                    int window_size,
+                                    double mass_divisor = 1.0) const {
     const FineMapInputs inputs{coarse,
                                fine,
                                coarse_descriptors,
@@ -48,6 +49,7 @@ struct Example {
                                kFineScale};
     FineMapOptions options;
     options.window_size = window_size;
+    options.mass_divisor = mass_divisor;
     return FineMaps(inputs, options).Compute(xys);
   }
 };
@@ -210,6 +212,22 @@ TEST(FineMaps, UniformMapsSayNothing) {
     const Eigen::Vector2d cell(std::clamp(std::round(center.x()), 0.0, 99.0),
                                std::clamp(std::round(center.y()), 0.0, 67.0));
     EXPECT_NEAR(maps->Weight(i, cell), uniform, 5e-6);
+  }
+}
+
+// The division by 64 of step 4 lowers all weights alike, before truncation.
+TEST(FineMaps, MassMayBeDivided) {
+  Random random(6);
+  const Example example = Aligned(10, &random);
+  const std::vector<Eigen::Vector2d> xys(10, Eigen::Vector2d(90.3, 60.1));
+  EXPECT_EQ(FineMapOptions().mass_divisor, 1.0);
+  const std::unique_ptr<LossMaps> whole = example.Compute(xys, 16);
+  const std::unique_ptr<LossMaps> divided = example.Compute(xys, 16, 64.0);
+  for (size_t i = 0; i < xys.size(); ++i) {
+    const LossMaps::Summary summary = whole->Summarize(i);
+    EXPECT_NEAR(divided->Weight(i, summary.peak),
+                std::max(0.0, summary.weight - std::log(64.0)),
+                1e-5);
   }
 }
 
