@@ -138,8 +138,10 @@ void FillMargins(int width, int margin, float* padded) {
   float* first = padded + margin * kBins;
   float* end = first + static_cast<size_t>(width) * kBins;
   for (int i = 0; i < margin; ++i) {
-    std::copy_n(first, kBins, padded + i * kBins);
-    std::copy_n(end - kBins, kBins, end + i * kBins);
+    for (int b = 0; b < kBins; ++b) {
+      padded[i * kBins + b] = first[b];
+      end[i * kBins + b] = end[b - kBins];
+    }
   }
 }
 
