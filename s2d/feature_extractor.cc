@@ -1,10 +1,10 @@
 #include "s2d/feature_extractor.h"
 
-#include "nre/error.h"
-#include "s2d/dense_sift.h"
-
 #include <algorithm>
 #include <cmath>
+
+#include "nre/error.h"
+#include "s2d/dense_sift.h"
 
 namespace nre {
 

@@ -1,15 +1,15 @@
 #include "s2d/image.h"
 
-#include "nre/error.h"
-
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <sys/stat.h>
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
-#include <sys/stat.h>
+
+#include "nre/error.h"
 
 namespace nre {
 namespace {
