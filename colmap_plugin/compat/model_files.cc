@@ -165,6 +165,27 @@ class Consistency {
     }
   }
 
+  void AddImageOfFrame(uint64_t image_id) {
+    if (!image_ids_of_frames_.insert(image_id).second) {
+      Fail(path, Text("image ", image_id, " is in two frames"));
+    }
+  }
+
+  // A model without rigs and frames is one of an older COLMAP. An older COLMAP
+  // that writes into the folder of a newer model leaves frames that do not fit.
+  void EndFrames() {
+    const bool fit =
+        image_ids_.size() == image_ids_of_frames_.size() &&
+        std::equal(
+            image_ids_.begin(), image_ids_.end(), image_ids_of_frames_.begin());
+    if (!fit) {
+      Fail(path,
+           "it does not have the images that the images file has. If an older "
+           "COLMAP wrote that one later, the files of rigs and frames are "
+           "stale and can be removed");
+    }
+  }
+
   // The file that is being read, for messages.
   fs::path path;
 
@@ -176,6 +197,7 @@ class Consistency {
 
   std::set<uint32_t> camera_ids_;
   std::set<uint32_t> image_ids_;
+  std::set<uint64_t> image_ids_of_frames_;
   std::set<std::string> image_names_;
   std::vector<uint64_t> point_ids_;
   std::map<uint32_t, LastObservation> last_observations_;
@@ -323,6 +345,8 @@ void CheckFinitePose(const fs::path& path,
   }
 }
 
+constexpr int kCameraSensor = 0;
+
 void WalkBinaryRigs(const fs::path& path) {
   BinaryFile file(path);
   const uint64_t num_rigs = file.ReadCount(8);
@@ -340,7 +364,7 @@ void WalkBinaryRigs(const fs::path& path) {
   file.End();
 }
 
-void WalkBinaryFrames(const fs::path& path) {
+void WalkBinaryFrames(const fs::path& path, Consistency* model) {
   BinaryFile file(path);
   const uint64_t num_frames = file.ReadCount(68);
   for (uint64_t i = 0; i < num_frames; ++i) {
@@ -349,8 +373,12 @@ void WalkBinaryFrames(const fs::path& path) {
     CheckFinitePose(path, file.ReadDoubles<7>(), Text("frame ", id));
     const uint32_t num_data = file.Read<uint32_t>();
     for (uint32_t j = 0; j < num_data; ++j) {
-      file.Read<std::array<uint32_t, 2>>();  // sensor type and id
-      file.Read<uint64_t>();                 // data id
+      const int sensor_type = file.Read<int32_t>();
+      file.Read<uint32_t>();  // sensor id
+      const uint64_t data_id = file.Read<uint64_t>();
+      if (sensor_type == kCameraSensor) {
+        model->AddImageOfFrame(data_id);
+      }
     }
   }
   file.End();
@@ -511,6 +539,24 @@ void WalkTextImages(const fs::path& path,
   }
 }
 
+void WalkTextFrames(const fs::path& path, Consistency* model) {
+  TextFile file(path);
+  while (file.NextRecord()) {
+    const uint64_t id = file.Id();
+    file.Id();  // rig
+    CheckFinitePose(path, file.Doubles<7>(), Text("frame ", id));
+    const uint64_t num_data = file.Id();
+    for (uint64_t i = 0; i < num_data; ++i) {
+      const std::string sensor_type = file.Word();
+      file.Id();  // sensor id
+      const uint64_t data_id = file.Id();
+      if (sensor_type == "CAMERA") {
+        model->AddImageOfFrame(data_id);
+      }
+    }
+  }
+}
+
 bool HasFiles(const fs::path& folder, const std::string& extension) {
   return fs::is_regular_file(folder / ("cameras" + extension)) &&
          fs::is_regular_file(folder / ("images" + extension)) &&
@@ -564,11 +610,14 @@ ModelFilesSummary CheckModelFiles(const std::string& path) {
     model.EndPoints();
     model.path = folder / "images.bin";
     WalkBinaryImages(model.path, &model, &summary);
+    model.EndImages();
     if (kHasRigsAndFrames && fs::exists(folder / "rigs.bin")) {
       WalkBinaryRigs(folder / "rigs.bin");
     }
     if (kHasRigsAndFrames && fs::exists(folder / "frames.bin")) {
-      WalkBinaryFrames(folder / "frames.bin");
+      model.path = folder / "frames.bin";
+      WalkBinaryFrames(model.path, &model);
+      model.EndFrames();
     }
   } else {
     model.path = folder / "cameras.txt";
@@ -578,8 +627,13 @@ ModelFilesSummary CheckModelFiles(const std::string& path) {
     model.EndPoints();
     model.path = folder / "images.txt";
     WalkTextImages(model.path, &model, &summary);
+    model.EndImages();
+    if (kHasRigsAndFrames && fs::exists(folder / "frames.txt")) {
+      model.path = folder / "frames.txt";
+      WalkTextFrames(model.path, &model);
+      model.EndFrames();
+    }
   }
-  model.EndImages();
   return summary;
 }
 

@@ -28,6 +28,7 @@ bool HoldsModel(const std::string& path);
 // - a file is missing, ends too early or goes on after its last record,
 // - an id or name is used twice, an image has no such camera, a track no such
 //   image or 2D point, a 2D point no such 3D point,
+// - there are frames (of COLMAP 4), but not of exactly these images,
 // - a camera model is unknown, or a number is not finite.
 ModelFilesSummary CheckModelFiles(const std::string& path);
 

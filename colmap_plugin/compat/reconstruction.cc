@@ -23,6 +23,7 @@ void AddCamera(const colmap::Camera& camera, colmap::Reconstruction* model) {
 
 void AddImage(colmap::Image image,
               const Rigid3d& cam_from_world,
+              const FrameIds& /*frame_ids*/,
               colmap::Reconstruction* model) {
   const Eigen::Quaterniond& q = cam_from_world.rotation;
   image.SetQvec(Eigen::Vector4d(q.w(), q.x(), q.y(), q.z()));
@@ -43,36 +44,40 @@ void AddCamera(const colmap::Camera& camera, colmap::Reconstruction* model) {
   model->AddCamera(camera);
 }
 
-// The rig that the camera belongs to; a new one of its own if there is none.
+// The rig that the camera belongs to; a new one of its own if there is none,
+// with the id `new_id` if that is free.
 colmap::rig_t RigOfCamera(colmap::camera_t camera_id,
+                          colmap::rig_t new_id,
                           colmap::Reconstruction* model) {
   const colmap::sensor_t sensor(colmap::SensorType::CAMERA, camera_id);
-  colmap::rig_t next_id = camera_id;
+  const bool is_free = !model->ExistsRig(new_id);
   for (const auto& [rig_id, rig] : model->Rigs()) {
     if (rig.HasSensor(sensor)) {
       return rig_id;
     }
-    if (model->ExistsRig(camera_id)) {
-      next_id = std::max(next_id, rig_id + 1);
+    if (!is_free) {
+      new_id = std::max(new_id, rig_id + 1);
     }
   }
   colmap::Rig rig;
-  rig.SetRigId(next_id);
+  rig.SetRigId(new_id);
   rig.AddRefSensor(sensor);
   model->AddRig(std::move(rig));
-  return next_id;
+  return new_id;
 }
 
 void AddImage(colmap::Image image,
               const Rigid3d& cam_from_world,
+              const FrameIds& frame_ids,
               colmap::Reconstruction* model) {
-  colmap::frame_t frame_id = image.ImageId();
+  colmap::frame_t frame_id = frame_ids.frame_id;
   if (model->ExistsFrame(frame_id)) {
     for (const auto& [id, _] : model->Frames()) {
       frame_id = std::max(frame_id, id + 1);
     }
   }
-  const colmap::rig_t rig_id = RigOfCamera(image.CameraId(), model);
+  const colmap::rig_t rig_id =
+      RigOfCamera(image.CameraId(), frame_ids.rig_id, model);
   colmap::Rigid3d rig_from_world(cam_from_world.rotation,
                                  cam_from_world.translation);
   const colmap::Rig& rig = model->Rig(rig_id);
@@ -189,7 +194,8 @@ void AddRegisteredImage(const colmap::Camera& camera,
                         const std::string& name,
                         const Rigid3d& cam_from_world,
                         const std::vector<ImagePoint>& points,
-                        colmap::Reconstruction* model) {
+                        colmap::Reconstruction* model,
+                        const std::optional<FrameIds>& frame_ids) {
   if (!model->ExistsCamera(camera_id)) {
     colmap::Camera new_camera = camera;
     SetCameraId(camera_id, &new_camera);
@@ -205,7 +211,10 @@ void AddRegisteredImage(const colmap::Camera& camera,
     xys.push_back(point.xy);
   }
   image.SetPoints2D(xys);
-  AddImage(std::move(image), cam_from_world, model);
+  AddImage(std::move(image),
+           cam_from_world,
+           frame_ids.value_or(FrameIds{image_id, camera_id}),
+           model);
 
   const std::unique_ptr<Camera> projection =
       CreateCamera(model->Camera(camera_id));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,15 +40,25 @@ struct ImagePoint {
   colmap::point3D_t point3D_id = colmap::kInvalidPoint3DId;
 };
 
+// Where COLMAP 4 keeps the pose of an image. COLMAP 3 has neither.
+struct FrameIds {
+  uint32_t frame_id = 0;
+  uint32_t rig_id = 0;
+};
+
 // Adds an image with a pose and lengthens the tracks of the points that it
 // observes. The camera is added unless the model has one with its id. Image id
 // and name must be new, the 3D points must exist, each observed at most once.
+// The image gets a frame of its own, and the rig that its camera is in or one
+// of its own; new ones have the `frame_ids`, or the ids of image and camera,
+// where these are free.
 void AddRegisteredImage(const colmap::Camera& camera,
                         colmap::camera_t camera_id,
                         colmap::image_t image_id,
                         const std::string& name,
                         const Rigid3d& cam_from_world,
                         const std::vector<ImagePoint>& points,
-                        colmap::Reconstruction* model);
+                        colmap::Reconstruction* model,
+                        const std::optional<FrameIds>& frame_ids = {});
 
 }  // namespace nre

@@ -359,7 +359,8 @@ void RegisterQueries(const std::vector<Query>& queries,
         queries[i].name,
         results[i].estimate.cam_from_world,
         points,
-        model);
+        model,
+        queries[i].frame_ids);
   }
 }
 

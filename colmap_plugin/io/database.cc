@@ -126,6 +126,34 @@ Table ReadKeypointTable(sqlite3* database,
   return table;
 }
 
+// The frame and rig of an image in a database of COLMAP 4; none in older ones.
+// A frame of several images cannot have the pose of one: that image gets the id
+// of a frame that is not there.
+std::optional<FrameIds> ReadFrameIds(sqlite3* database,
+                                     const std::string& path,
+                                     colmap::image_t image_id) {
+  Statement tables(
+      database, path, "SELECT 1 FROM sqlite_master WHERE name = 'frame_data';");
+  if (!tables.Step()) {
+    return {};
+  }
+  // Sensors of type 0 are cameras; their data are images.
+  Statement row(database,
+                path,
+                "SELECT frame_id, rig_id, "
+                "(SELECT COUNT(*) FROM frame_data AS other WHERE "
+                "other.frame_id = frames.frame_id), "
+                "(SELECT MAX(frame_id) FROM frames) + data_id "
+                "FROM frames JOIN frame_data USING (frame_id) "
+                "WHERE data_id = ? AND sensor_type = 0;");
+  row.BindInt(1, image_id);
+  if (!row.Step()) {
+    return {};
+  }
+  return FrameIds{static_cast<uint32_t>(row.Int(row.Int(2) == 1 ? 0 : 3)),
+                  static_cast<uint32_t>(row.Int(1))};
+}
+
 std::string ReadOnlyUri(const std::string& path) {
   std::string uri = "file:";
   for (const char c : fs::absolute(path).string()) {
@@ -210,6 +238,7 @@ std::vector<Query> Database::ReadQueries(
       }
       query.image_id = static_cast<colmap::image_t>(row.Int(0));
       query.camera_id = static_cast<colmap::camera_t>(row.Int(1));
+      query.frame_ids = ReadFrameIds(database_, path_, query.image_id);
       const CameraModelInfo* model =
           FindCameraModel(static_cast<int>(row.Int(2)));
       if (model == nullptr) {

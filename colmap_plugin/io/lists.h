@@ -3,10 +3,11 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "colmap_plugin/compat/colmap.h"
+#include "colmap_plugin/compat/reconstruction.h"
 
 namespace nre {
 
@@ -19,6 +20,7 @@ struct Query {
   // From a database; invalid if there is none.
   colmap::image_t image_id = colmap::kInvalidImageId;
   colmap::camera_t camera_id = colmap::kInvalidCameraId;
+  std::optional<FrameIds> frame_ids;  // from a database of COLMAP 4
 };
 
 // Reads hloc's query list: `name MODEL W H p1 p2 ...` per line; blank lines and

@@ -157,6 +157,28 @@ TEST_F(ModelFiles, UnknownIds) {
   EXPECT_THAT(Error(), HasSubstr("2D point 1000"));
 }
 
+TEST_F(ModelFiles, FramesMustHoldTheImages) {
+  if (!std::filesystem::exists(folder_ / "frames.bin")) {
+    GTEST_SKIP() << "this COLMAP has no frames";
+  }
+  // After the ids of frame and rig, the pose, and the number of data, the
+  // sensor of the first and the image's id.
+  const size_t image_id = kCount + 4 + 4 + 7 * 8 + 4 + 4 + 4;
+  Patch<uint64_t>("frames.bin", image_id, 99);
+  EXPECT_THAT(Error(),
+              testing::AllOf(HasSubstr("frames.bin"), HasSubstr("stale")));
+  Patch<uint64_t>("frames.bin", image_id, 3);
+  EXPECT_THAT(Error(), HasSubstr("in two frames"));
+  // Without both files it is a model of an older COLMAP.
+  std::filesystem::remove(folder_ / "frames.bin");
+  std::filesystem::remove(folder_ / "rigs.bin");
+  EXPECT_EQ(Error(), "");
+
+  Replace("frames.txt", " CAMERA 1 2", " CAMERA 1 99");
+  EXPECT_THAT(TextError(),
+              testing::AllOf(HasSubstr("frames.txt"), HasSubstr("stale")));
+}
+
 TEST_F(ModelFiles, DuplicatedIds) {
   Patch<uint32_t>("cameras.bin", kCount, 1);
   Patch<uint32_t>("cameras.bin", kCount + 56, 1);

@@ -119,6 +119,63 @@ TEST(AddRegisteredImage, KeepsTheMeanReprojectionErrorRight) {
   EXPECT_FALSE(model.Point3D(2).HasError());
 }
 
+#if NRE_COLMAP_VERSION >= 400
+
+TEST(AddRegisteredImage, TakesIdsOfFrameAndRigThatAreFree) {
+  colmap::Reconstruction model = MakeSmallModel();
+  const colmap::Camera camera =
+      MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24});
+  const auto add = [&](colmap::camera_t camera_id,
+                       colmap::image_t image_id,
+                       const FrameIds& frame_ids) {
+    AddRegisteredImage(camera,
+                       camera_id,
+                       image_id,
+                       std::to_string(image_id),
+                       SomePose(),
+                       {},
+                       &model,
+                       frame_ids);
+    const colmap::frame_t frame_id = model.Image(image_id).FrameId();
+    return std::make_pair(frame_id, model.Frame(frame_id).RigId());
+  };
+  using Ids = std::pair<colmap::frame_t, colmap::rig_t>;
+  EXPECT_EQ(add(5, 10, {20, 30}), Ids(20, 30));
+  EXPECT_EQ(add(6, 11, {20, 30}), Ids(21, 31));
+  EXPECT_EQ(add(5, 12, {40, 50}), Ids(40, 30));
+}
+
+TEST(AddRegisteredImage, PoseIsTheCamerasNotTheRigs) {
+  colmap::Camera camera = MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24});
+  colmap::Reconstruction model;
+  colmap::Rig rig;
+  rig.SetRigId(1);
+  for (const colmap::camera_t camera_id : {1, 2}) {
+    SetCameraId(camera_id, &camera);
+    model.AddCamera(camera);
+  }
+  rig.AddRefSensor(colmap::sensor_t(colmap::SensorType::CAMERA, 1));
+  rig.AddSensor(colmap::sensor_t(colmap::SensorType::CAMERA, 2),
+                colmap::Rigid3d(Eigen::Quaterniond(0.8, 0.0, 0.6, 0.0),
+                                Eigen::Vector3d(0.5, -1.0, 2.0)));
+  model.AddRig(rig);
+  for (const colmap::camera_t camera_id : {1, 2}) {
+    AddRegisteredImage(camera,
+                       camera_id,
+                       camera_id,
+                       std::to_string(camera_id),
+                       SomePose(),
+                       {},
+                       &model);
+    const Rigid3d pose = CamFromWorld(model.Image(camera_id));
+    EXPECT_LT(RotationErrorDeg(pose, SomePose()), 1e-10);
+    EXPECT_LT(CenterError(pose, SomePose()), 1e-12);
+  }
+  EXPECT_EQ(model.NumRigs(), 1);
+}
+
+#endif
+
 TEST(Reconstruction, ListsAndNextIds) {
   const colmap::Reconstruction model = MakeSmallModel();
   EXPECT_THAT(RegisteredImages(model), ElementsAre(1, 2, 3));

@@ -92,6 +92,27 @@ TEST_F(DatabaseTest, QueriesKeepTheirIds) {
   EXPECT_THAT(queries[2].error, HasSubstr("no image of this name"));
 }
 
+TEST_F(DatabaseTest, FramesAreThoseOfColmap4) {
+  const auto frame_ids = [&](const std::string& name) {
+    const Database database(path_, Database::Mode::kReadOnly);
+    return database.ReadQueries({name})[0].frame_ids;
+  };
+  EXPECT_FALSE(frame_ids("a.jpg").has_value());
+  // Frame 20 has one image, 21 has two. A sensor of type 1 is no camera.
+  Query1(path_,
+         "CREATE TABLE frames (frame_id INTEGER PRIMARY KEY, rig_id INTEGER);"
+         "CREATE TABLE frame_data (frame_id INTEGER, data_id INTEGER, "
+         "sensor_id INTEGER, sensor_type INTEGER);"
+         "INSERT INTO frames VALUES (20, 3), (21, 3), (22, 2);"
+         "INSERT INTO frame_data VALUES (22, 7, 1, 1), (20, 7, 4, 0), "
+         "(21, 8, 4, 0), (21, 10, 5, 0);");
+  ASSERT_TRUE(frame_ids("a.jpg").has_value());
+  EXPECT_EQ(frame_ids("a.jpg")->frame_id, 20);
+  EXPECT_EQ(frame_ids("a.jpg")->rig_id, 3);
+  ASSERT_TRUE(frame_ids("b.jpg").has_value());
+  EXPECT_EQ(frame_ids("b.jpg")->frame_id, 22 + 8);
+}
+
 TEST_F(DatabaseTest, ReadingTouchesNothing) {
   const auto before = Snapshot(folder_.path());
   {
