@@ -1,30 +1,15 @@
 #include "nre/pose_estimator.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 #include "nre/evidence.h"
 #include "nre/gnc.h"
 #include "nre/msac.h"
+#include "nre/stopwatch.h"
 
 namespace nre {
 namespace {
-
-// Milliseconds since construction or the last call.
-class Stopwatch {
- public:
-  double LapMs() {
-    const auto now = std::chrono::steady_clock::now();
-    const std::chrono::duration<double, std::milli> lap = now - last_;
-    last_ = now;
-    return lap.count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ =
-      std::chrono::steady_clock::now();
-};
 
 std::vector<Eigen::Vector2d> ProjectAll(
     const Camera& camera,

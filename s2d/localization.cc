@@ -1,7 +1,6 @@
 #include "s2d/localization.h"
 
-#include <chrono>
-
+#include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
 #include "s2d/fine_maps.h"
 
@@ -14,13 +13,11 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const NreEstimationOptions& options,
                       uint64_t seed,
                       double* coarse_maps_ms) {
-  const auto start = std::chrono::steady_clock::now();
+  Stopwatch stopwatch;
   const CoarseMaps coarse = ComputeCoarseMaps(
       points.coarse, query.coarse, preset.coarse_softmax_scale);
   if (coarse_maps_ms != nullptr) {
-    *coarse_maps_ms = std::chrono::duration<double, std::milli>(
-                          std::chrono::steady_clock::now() - start)
-                          .count();
+    *coarse_maps_ms = stopwatch.LapMs();
   }
   const FineMaps fine({query.coarse,
                        query.fine,

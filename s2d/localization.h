@@ -28,8 +28,8 @@ struct QueryFeatures {
   FeatureMap fine;
 };
 
-// The estimate's `support[i].point` indexes `points`. `maps_ms`, if not null,
-// receives the time of the coarse maps.
+// The estimate's `support[i].point` indexes `points`. `coarse_maps_ms`, if not
+// null, receives the time of the coarse maps.
 PoseEstimate Localize(const FeaturePreset& preset,
                       const QueryFeatures& query,
                       const Camera& camera,

@@ -1,7 +1,6 @@
 #include "colmap_plugin/controllers/localization_controller.h"
 
 #include <algorithm>
-#include <chrono>
 #include <exception>
 #include <filesystem>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
+#include "nre/stopwatch.h"
 #include "s2d/image.h"
 #include "s2d/visualization.h"
 
@@ -22,22 +22,6 @@ namespace {
 // A chosen reference has at least this share of the best one's evidence: what
 // looks too different adds noise to the points' descriptors.
 constexpr double kMinEvidenceShare = 0.5;
-
-// Time since construction or the last lap.
-class Stopwatch {
- public:
-  double Lap_ms() {
-    const Clock::time_point now = Clock::now();
-    const double ms =
-        std::chrono::duration<double, std::milli>(now - last_).count();
-    last_ = now;
-    return ms;
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point last_ = Clock::now();
-};
 
 // FNV-1a, the same on every platform.
 uint64_t HashOfName(const std::string& name) {
@@ -148,7 +132,7 @@ QueryResult LocalizationController::LocalizeQuery(
     result.estimate.verdict = Verdict::kFailed;
     result.estimate.reason = error.what();
   }
-  result.total_ms = stopwatch.Lap_ms();
+  result.total_ms = stopwatch.LapMs();
   return result;
 }
 
@@ -181,15 +165,15 @@ void LocalizationController::Estimate(const Query& query,
                      std::to_string(camera->Width()) + "x" +
                      std::to_string(camera->Height()));
   }
-  result->read_ms = stopwatch.Lap_ms();
+  result->read_ms = stopwatch.LapMs();
   const QueryFeatures features = {preset_.coarse->Extract(image),
                                   preset_.fine->Extract(image)};
-  result->features_ms = stopwatch.Lap_ms();
+  result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
     image_ids = ChooseReferences(features, *camera, query.name, seed);
     result->references_chosen = true;
-    result->choose_references_ms = stopwatch.Lap_ms();
+    result->choose_references_ms = stopwatch.LapMs();
   }
 
   std::vector<std::shared_ptr<const ReferenceDescription>> references;
@@ -212,7 +196,7 @@ void LocalizationController::Estimate(const Query& query,
                    options_.estimation.max_num_points,
                    options_.random_seed,
                    &result->point3D_ids);
-  result->describe_references_ms = stopwatch.Lap_ms();
+  result->describe_references_ms = stopwatch.LapMs();
 
   result->estimate = Localize(preset_,
                               features,
@@ -221,10 +205,10 @@ void LocalizationController::Estimate(const Query& query,
                               options_.estimation,
                               seed,
                               &result->coarse_maps_ms);
-  stopwatch.Lap_ms();
+  stopwatch.LapMs();
   if (!options_.picture_path.empty() && points.size() > 0) {
     DrawPictures(image, *camera, features, points, *result);
-    result->pictures_ms = stopwatch.Lap_ms();
+    result->pictures_ms = stopwatch.LapMs();
   }
 }
 

@@ -40,7 +40,8 @@ Json ToJson(const QueryResult& result) {
                           "covariance",
                           "msac_cost",
                           "coarse_cost",
-                          "fine_cost"}) {
+                          "fine_cost",
+                          "log_false_alarms"}) {
     json[key] = nullptr;
   }
   if (estimate.verdict != Verdict::kFailed) {
@@ -51,6 +52,7 @@ Json ToJson(const QueryResult& result) {
     json["msac_cost"] = estimate.msac_cost;
     json["coarse_cost"] = estimate.coarse_cost;
     json["fine_cost"] = estimate.fine_cost;
+    json["log_false_alarms"] = estimate.log_false_alarms;
   }
   json["num_support"] = estimate.support.size();
   json["num_points"] = result.point3D_ids.size();

@@ -50,6 +50,7 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 // - covariance: 6x6, rows and columns are the rotation vector (rad) and the
 //   translation (model units) of a left perturbation of cam_from_world
 // - msac_cost, coarse_cost, fine_cost: mean NRE per point
+// - log_false_alarms: log10 of how often chance would give as much support
 // - num_support: points whose fine map has its peak where the pose says
 // - num_points: 3D points used; references; references_chosen; warnings
 // - timings in ms: read_ms, features_ms, choose_references_ms,

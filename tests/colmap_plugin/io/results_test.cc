@@ -20,6 +20,7 @@ std::vector<QueryResult> SomeResults() {
   registered.estimate.covariance = Matrix6d::Identity() * 0.5;
   registered.estimate.covariance(0, 5) = 0.25;
   registered.estimate.fine_cost = 7.5;
+  registered.estimate.log_false_alarms = -18.5;
   registered.estimate.support.resize(2);
   registered.point3D_ids = {10, 11, 12};
   registered.references = {"a", "b"};
@@ -72,6 +73,7 @@ TEST(Report, EveryQueryHasALine) {
   EXPECT_EQ(lines[0]["covariance"].size(), 6);
   EXPECT_EQ(lines[0]["covariance"][0][5], 0.25);
   EXPECT_EQ(lines[0]["fine_cost"], 7.5);
+  EXPECT_EQ(lines[0]["log_false_alarms"], -18.5);
   EXPECT_EQ(lines[0]["num_support"], 2);
   EXPECT_EQ(lines[0]["num_points"], 3);
   EXPECT_EQ(lines[0]["references"], (std::vector<std::string>{"a", "b"}));
