@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <sstream>
+#include <type_traits>
 
 #include <ceres/jet.h>
 
@@ -51,6 +52,14 @@ constexpr int kModelId = static_cast<int>(Model::model_id);
 
 template <typename Model, typename T>
 bool ImgFromCam(const T* params, const T& u, const T& v, const T& w, T* xy) {
+  // The division models do not look at the sign of w, and mirror points behind
+  // the camera into the image.
+  if constexpr (std::is_same_v<Model, colmap::SimpleDivisionCameraModel> ||
+                std::is_same_v<Model, colmap::DivisionCameraModel>) {
+    if (!(w > T(std::numeric_limits<double>::epsilon()))) {
+      return false;
+    }
+  }
   return Model::ImgFromCam(params, u, v, w, &xy[0], &xy[1]);
 }
 
