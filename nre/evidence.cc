@@ -9,6 +9,7 @@
 #include <Eigen/Cholesky>
 
 #include "nre/gnc.h"
+#include "nre/peaks.h"
 
 namespace nre {
 namespace {
@@ -45,24 +46,6 @@ class BlockCounter {
   std::set<std::pair<int, int>> blocks_;
 };
 
-// Local maximum of the smoothed weights near `start`.
-Eigen::Vector2d MeanShift(const LossMaps& maps,
-                          size_t point,
-                          const Eigen::Vector2d& start) {
-  constexpr double kSigma = 1.0;
-  constexpr int kMaxNumIterations = 20;
-  Eigen::Vector2d p = start;
-  for (int i = 0; i < kMaxNumIterations; ++i) {
-    const Eigen::Vector2d shift =
-        maps.Smoothed(point, p, kSigma, false).mean_shift;
-    p += shift;
-    if (shift.norm() < 1e-3) {
-      break;
-    }
-  }
-  return p;
-}
-
 }  // namespace
 
 void FindSupport(const Camera& camera,
@@ -84,7 +67,7 @@ void FindSupport(const Camera& camera,
         (summary.peak - p).norm() > kMaxSupportDistance + 1.0) {
       continue;
     }
-    const Eigen::Vector2d peak = MeanShift(fine, i, summary.peak);
+    const Eigen::Vector2d peak = RefinePeak(fine, i, summary.peak);
     if ((peak - p).norm() <= kMaxSupportDistance) {
       estimate->support.push_back({i, map_from_image.ToImage(peak)});
     }

@@ -5,27 +5,9 @@
 
 #include <Eigen/Geometry>
 
+#include "nre/rigid3.h"
+
 namespace nre {
-namespace {
-
-// d(q x) / dq for a unit quaternion (x, y, z, w), with q x = x + 2 w (v x x) +
-// 2 v x (v x x) as Eigen computes it.
-Eigen::Matrix<double, 3, 4> RotationJacobian(const Eigen::Quaterniond& q,
-                                             const Eigen::Vector3d& x) {
-  const Eigen::Vector3d v = q.vec();
-  Eigen::Matrix3d cross_x;
-  cross_x << 0.0, -x.z(), x.y(), x.z(), 0.0, -x.x(), -x.y(), x.x(), 0.0;
-  Eigen::Matrix<double, 3, 4> jacobian;
-  // v x (v x x) = v (v.x) - x (v.v).
-  jacobian.leftCols<3>() =
-      2.0 * (-q.w() * cross_x + v * x.transpose() - 2.0 * x * v.transpose());
-  jacobian.leftCols<3>().diagonal().array() += 2.0 * v.dot(x);
-  jacobian.col(3) = 2.0 * v.cross(x);
-  return jacobian;
-}
-
-}  // namespace
-
 NreCostFunction::NreCostFunction(const Camera* camera,
                                  const LossMaps* maps,
                                  size_t point,

@@ -1,11 +1,11 @@
 #include "nre/pose_estimator.h"
 
-#include <algorithm>
 #include <limits>
 
+#include "nre/error.h"
 #include "nre/evidence.h"
 #include "nre/gnc.h"
-#include "nre/msac.h"
+#include "nre/pose_methods.h"
 #include "nre/stopwatch.h"
 
 namespace nre {
@@ -26,25 +26,16 @@ std::vector<Eigen::Vector2d> ProjectAll(
   return xys;
 }
 
-// The hypothesis with the lowest coarse cost after its own coarse GNC.
-Rigid3d RefineCoarse(const Camera& camera,
-                     const std::vector<Eigen::Vector3d>& points_in_world,
-                     const LossMaps& maps,
-                     const std::vector<PoseHypothesis>& hypotheses,
-                     double* best_cost) {
-  Rigid3d best;
-  *best_cost = std::numeric_limits<double>::infinity();
-  for (const PoseHypothesis& hypothesis : hypotheses) {
-    Rigid3d pose = hypothesis.cam_from_world;
-    RefinePoseGnc(camera, points_in_world, maps, GncOptions::Coarse(), &pose);
-    const double cost = MeanNre(camera, points_in_world, maps, pose);
-    if (cost < *best_cost) {
-      *best_cost = cost;
-      best = pose;
-    }
-  }
-  return best;
+// 0 or a width that the smoothed maps of `re` accept.
+bool IsMaxError(double cells) {
+  return cells == 0.0 || (cells >= 0.5 && cells <= 100.0);
 }
+
+constexpr EstimationMethod kMethods[] = {EstimationMethod::kNre,
+                                         EstimationMethod::kRe,
+                                         EstimationMethod::kLoRansac,
+                                         EstimationMethod::kMagsac,
+                                         EstimationMethod::kFpr};
 
 }  // namespace
 
@@ -60,9 +51,39 @@ const char* VerdictName(Verdict verdict) {
   return "failed";
 }
 
+const char* EstimationMethodName(EstimationMethod method) {
+  switch (method) {
+    case EstimationMethod::kNre:
+      return "nre";
+    case EstimationMethod::kRe:
+      return "re";
+    case EstimationMethod::kLoRansac:
+      return "lo_ransac";
+    case EstimationMethod::kMagsac:
+      return "magsac";
+    case EstimationMethod::kFpr:
+      break;
+  }
+  return "fpr";
+}
+
+EstimationMethod ParseEstimationMethod(const std::string& name) {
+  std::string names;
+  for (const EstimationMethod method : kMethods) {
+    if (name == EstimationMethodName(method)) {
+      return method;
+    }
+    names +=
+        (names.empty() ? "" : ", ") + std::string(EstimationMethodName(method));
+  }
+  throw InputError("unknown method '" + name + "'; there are: " + names);
+}
+
 bool NreEstimationOptions::Check() const {
   return max_num_points >= 3 && num_hypotheses > 0 && sampling_share > 0.0 &&
-         sampling_share <= 1.0 && num_refined_hypotheses > 0;
+         sampling_share <= 1.0 && num_refined_hypotheses > 0 &&
+         IsMaxError(coarse_max_error_cells) && IsMaxError(max_error_cells) &&
+         fpr_start != EstimationMethod::kFpr && fpr.Check();
 }
 
 PoseEstimate EstimatePose(const Camera& camera,
@@ -70,33 +91,38 @@ PoseEstimate EstimatePose(const Camera& camera,
                           const LossMaps& coarse,
                           const FineMapSource& fine,
                           const NreEstimationOptions& options,
-                          uint64_t seed) {
+                          uint64_t seed,
+                          const MethodInputs& inputs) {
+  const std::unique_ptr<PoseMethod> method =
+      CreatePoseMethod(camera, points_in_world, options, inputs, seed);
+  const auto no_pose = [&](const char* maps) {
+    return std::string(EstimationMethodName(options.method)) +
+           " found no pose in the " + maps + " loss maps";
+  };
   PoseEstimate estimate;
   Stopwatch stopwatch;
 
-  MsacOptions msac_options;
-  msac_options.num_hypotheses = options.num_hypotheses;
-  msac_options.sampling_share = options.sampling_share;
-  msac_options.max_num_poses = options.num_refined_hypotheses;
-  const std::vector<PoseHypothesis> hypotheses =
-      SamplePosesMsac(camera, points_in_world, coarse, msac_options, seed);
+  const std::vector<Rigid3d> sampled = method->Sample(coarse);
   estimate.msac_ms = stopwatch.LapMs();
-  if (hypotheses.empty()) {
-    estimate.reason = "no three loss maps gave a pose";
+  if (sampled.empty()) {
+    estimate.reason = no_pose("coarse");
     return estimate;
   }
-  estimate.msac_cost = coarse.geometry().LogCategories() -
-                       hypotheses.front().score / points_in_world.size();
+  estimate.msac_cost =
+      MeanNre(camera, points_in_world, coarse, sampled.front());
 
-  Rigid3d pose = RefineCoarse(
-      camera, points_in_world, coarse, hypotheses, &estimate.coarse_cost);
+  Rigid3d pose = method->RefineCoarse(coarse, sampled);
+  estimate.coarse_cost = MeanNre(camera, points_in_world, coarse, pose);
   estimate.coarse_gnc_ms = stopwatch.LapMs();
 
   const std::unique_ptr<LossMaps> fine_maps =
       fine.Compute(ProjectAll(camera, points_in_world, pose));
   estimate.fine_maps_ms = stopwatch.LapMs();
 
-  RefinePoseGnc(camera, points_in_world, *fine_maps, GncOptions::Fine(), &pose);
+  if (!method->RefineFine(*fine_maps, &pose)) {
+    estimate.reason = no_pose("fine");
+    return estimate;
+  }
   estimate.cam_from_world = pose;
   estimate.fine_cost = MeanNre(camera, points_in_world, *fine_maps, pose);
   FindSupport(camera, points_in_world, *fine_maps, &estimate);

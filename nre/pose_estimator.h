@@ -11,7 +11,9 @@
 #include <Eigen/Core>
 
 #include "nre/camera.h"
+#include "nre/feature_metric.h"
 #include "nre/loss_maps.h"
+#include "nre/point_match.h"
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -25,7 +27,22 @@ enum class Verdict {
 // "registered", "rejected" or "failed".
 const char* VerdictName(Verdict verdict);
 
+enum class EstimationMethod {
+  kNre,       // the Neural Reprojection Error of the whole maps
+  kRe,        // the same with the peak cells only (Eq. 11)
+  kLoRansac,  // COLMAP's LO-RANSAC and refinement on the peaks
+  kMagsac,    // OpenCV's MAGSAC++ on the peaks
+  kFpr,       // feature-metric refinement (Eq. 12) of another method's pose
+};
+
+// "nre", "re", "lo_ransac", "magsac" or "fpr"; the other way round, throws
+// InputError for other names.
+const char* EstimationMethodName(EstimationMethod method);
+EstimationMethod ParseEstimationMethod(const std::string& name);
+
 struct NreEstimationOptions {
+  // The baselines see the same maps of the same points as the NRE.
+  EstimationMethod method = EstimationMethod::kNre;
   // Points that one estimate uses at most.
   int max_num_points = 1000;
   // P3P hypotheses of the sampling stage.
@@ -34,6 +51,15 @@ struct NreEstimationOptions {
   double sampling_share = 0.25;
   // Hypotheses that go through the coarse GNC; the best of them goes on.
   int num_refined_hypotheses = 5;
+
+  // Of the baselines. How far, in map cells, a right match is off on the coarse
+  // and on the fine maps: the last sigma of `re`, the thresholds of `lo_ransac`
+  // and `magsac`; 0: what was best for the method on other data.
+  double coarse_max_error_cells = 0.0;
+  double max_error_cells = 0.0;
+  // Where `fpr` starts, any other method, and how it goes on.
+  EstimationMethod fpr_start = EstimationMethod::kNre;
+  FeatureMetricOptions fpr;
 
   bool Check() const;
 };
@@ -60,8 +86,9 @@ struct PoseEstimate {
   // cam_from_world = [exp(w), t] * estimate.
   Matrix6d covariance = Matrix6d::Zero();
 
-  // Mean NRE per point (Eq. 6) of the coarse maps after MSAC and after the
-  // coarse GNC, and of the fine maps after the fine GNC; ln|Omega^| is chance.
+  // Mean NRE per point (Eq. 6) of the coarse maps after sampling and after the
+  // coarse refinement, and of the fine maps after the fine one (MSAC and GNC,
+  // or what the method has instead); ln|Omega^| is chance.
   double msac_cost = 0.0;
   double coarse_cost = 0.0;
   double fine_cost = 0.0;
@@ -86,13 +113,26 @@ struct PoseEstimate {
 // Covariance of the projection centre, in the world, from the estimate's.
 Eigen::Matrix3d CenterCovariance(const PoseEstimate& estimate);
 
+// What some methods need beside the maps.
+struct MethodInputs {
+  MatchSolver lo_ransac;
+  MatchSolver magsac;
+  // For `fpr`: features of the query, and one descriptor per point.
+  DenseFeatures fine_features;
+  const float* fine_descriptors = nullptr;  // [N, channels]
+};
+
 // Estimates the pose that explains all maps. `points_in_world` and the maps of
-// `coarse` go together. Deterministic for a given seed.
+// `coarse` go together. Deterministic for a given seed. Whatever the method,
+// its coarse pose says where the fine maps lie, and costs, support, covariance
+// and verdict are those of its pose on the whole maps. Throws
+// std::invalid_argument if `inputs` lacks what the method needs.
 PoseEstimate EstimatePose(const Camera& camera,
                           const std::vector<Eigen::Vector3d>& points_in_world,
                           const LossMaps& coarse,
                           const FineMapSource& fine,
                           const NreEstimationOptions& options,
-                          uint64_t seed);
+                          uint64_t seed,
+                          const MethodInputs& inputs = MethodInputs());
 
 }  // namespace nre

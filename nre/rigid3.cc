@@ -4,6 +4,20 @@
 
 namespace nre {
 
+Eigen::Matrix<double, 3, 4> RotationJacobian(const Eigen::Quaterniond& q,
+                                             const Eigen::Vector3d& x) {
+  const Eigen::Vector3d v = q.vec();
+  Eigen::Matrix3d cross_x;
+  cross_x << 0.0, -x.z(), x.y(), x.z(), 0.0, -x.x(), -x.y(), x.x(), 0.0;
+  Eigen::Matrix<double, 3, 4> jacobian;
+  // v x (v x x) = v (v.x) - x (v.v).
+  jacobian.leftCols<3>() =
+      2.0 * (-q.w() * cross_x + v * x.transpose() - 2.0 * x * v.transpose());
+  jacobian.leftCols<3>().diagonal().array() += 2.0 * v.dot(x);
+  jacobian.col(3) = 2.0 * v.cross(x);
+  return jacobian;
+}
+
 double RotationErrorDeg(const Rigid3d& a, const Rigid3d& b) {
   const Eigen::Quaterniond difference = a.rotation * b.rotation.conjugate();
   // atan2 keeps its precision for tiny angles, where acos(w) loses it.

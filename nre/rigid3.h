@@ -33,6 +33,11 @@ inline Eigen::Vector3d ProjectionCenter(const Rigid3d& cam_from_world) {
   return cam_from_world.Inverse().translation;
 }
 
+// d(q x) / dq for a unit quaternion in Eigen's order (x, y, z, w), with q x =
+// x + 2 w (v x x) + 2 v x (v x x) as Eigen computes it.
+Eigen::Matrix<double, 3, 4> RotationJacobian(const Eigen::Quaterniond& q,
+                                             const Eigen::Vector3d& x);
+
 // Angle of the rotation between two poses, in degrees, in [0, 180].
 double RotationErrorDeg(const Rigid3d& a, const Rigid3d& b);
 

@@ -3,8 +3,20 @@
 #include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
 #include "s2d/fine_maps.h"
+#include "s2d/magsac.h"
 
 namespace nre {
+namespace {
+
+DenseFeatures View(const FeatureMap& features) {
+  return {features.data.data(),
+          features.channels,
+          features.height,
+          features.width,
+          features.map_from_image};
+}
+
+}  // namespace
 
 PoseEstimate Localize(const FeaturePreset& preset,
                       const QueryFeatures& query,
@@ -12,6 +24,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const DescribedPoints& points,
                       const NreEstimationOptions& options,
                       uint64_t seed,
+                      const MatchSolver& lo_ransac,
                       double* coarse_maps_ms) {
   Stopwatch stopwatch;
   const CoarseMaps coarse = ComputeCoarseMaps(
@@ -27,7 +40,10 @@ PoseEstimate Localize(const FeaturePreset& preset,
                        preset.coarse_softmax_scale,
                        preset.fine_softmax_scale},
                       FineMapOptions());
-  return EstimatePose(camera, points.xyz, coarse.maps, fine, options, seed);
+  const MethodInputs inputs = {
+      lo_ransac, SolveMagsac, View(query.fine), points.fine.data()};
+  return EstimatePose(
+      camera, points.xyz, coarse.maps, fine, options, seed, inputs);
 }
 
 }  // namespace nre

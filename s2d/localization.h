@@ -28,14 +28,16 @@ struct QueryFeatures {
   FeatureMap fine;
 };
 
-// The estimate's `support[i].point` indexes `points`. `coarse_maps_ms`, if not
-// null, receives the time of the coarse maps.
+// The estimate's `support[i].point` indexes `points`. `lo_ransac` is needed by
+// methods that use it, and may else be null. `coarse_maps_ms`, if not null,
+// receives the time of the coarse maps.
 PoseEstimate Localize(const FeaturePreset& preset,
                       const QueryFeatures& query,
                       const Camera& camera,
                       const DescribedPoints& points,
                       const NreEstimationOptions& options,
                       uint64_t seed,
+                      const MatchSolver& lo_ransac,
                       double* coarse_maps_ms);
 
 }  // namespace nre

@@ -9,6 +9,7 @@
 #include <thread>
 #include <tuple>
 
+#include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
@@ -49,6 +50,16 @@ size_t NumThreads(int num_threads, size_t num_queries) {
   const size_t wanted = num_threads > 0 ? static_cast<size_t>(num_threads)
                                         : std::thread::hardware_concurrency();
   return std::max<size_t>(1, std::min(wanted, num_queries));
+}
+
+// Keeps the reference to the camera.
+MatchSolver LoRansac(const colmap::Camera& camera) {
+  return [&camera](const Camera&,
+                   const std::vector<PointMatch>& matches,
+                   double max_error_px,
+                   uint64_t seed) {
+    return SolveLoRansac(camera, matches, max_error_px, seed);
+  };
 }
 
 }  // namespace
@@ -121,6 +132,7 @@ QueryResult LocalizationController::LocalizeQuery(
     const Query& query, const QueryReferences& references) {
   QueryResult result;
   result.name = query.name;
+  result.method = options_.estimation.method;
   Stopwatch stopwatch;
   try {
     if (!query.error.empty()) {
@@ -204,6 +216,7 @@ void LocalizationController::Estimate(const Query& query,
                               points,
                               options_.estimation,
                               seed,
+                              LoRansac(query.camera),
                               &result->coarse_maps_ms);
   stopwatch.LapMs();
   if (!options_.picture_path.empty() && points.size() > 0) {
@@ -234,6 +247,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     const std::string& query_name,
     uint64_t seed) {
   NreEstimationOptions estimation = options_.estimation;
+  estimation.method = EstimationMethod::kNre;
   estimation.max_num_points = options_.num_probe_points;
   estimation.num_hypotheses =
       std::min(estimation.num_hypotheses, options_.num_probe_hypotheses);
@@ -261,8 +275,14 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
                                                   estimation.max_num_points,
                                                   options_.random_seed,
                                                   &point3D_ids);
-      const PoseEstimate estimate = Localize(
-          preset_, features, camera, points, estimation, seed, nullptr);
+      const PoseEstimate estimate = Localize(preset_,
+                                             features,
+                                             camera,
+                                             points,
+                                             estimation,
+                                             seed,
+                                             nullptr,
+                                             nullptr);
       if (estimate.verdict == Verdict::kFailed) {
         problem = estimate.reason;
       } else {

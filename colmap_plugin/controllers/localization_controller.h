@@ -83,6 +83,7 @@ class LocalizationController {
   void Estimate(const Query& query,
                 const QueryReferences& references,
                 QueryResult* result);
+  // Always by the NRE, so that all methods see the same points.
   std::vector<colmap::image_t> ChooseReferences(const QueryFeatures& features,
                                                 const Camera& camera,
                                                 const std::string& query_name,

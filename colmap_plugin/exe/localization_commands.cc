@@ -43,6 +43,10 @@ struct CommandOptions {
   std::string visualization_path;
   std::string output_database_path;
   std::string features = "dense_sift";
+  // Names of what `localization` has as enums; see ParseNames().
+  std::string method;
+  std::string fpr_start;
+  std::string fpr_loss;
   LocalizationOptions localization;
   int log_level = 1;
 };
@@ -50,6 +54,9 @@ struct CommandOptions {
 void AddOptions(CommandOptions* options, OptionParser* parser) {
   LocalizationOptions& localization = options->localization;
   NreEstimationOptions& estimation = localization.estimation;
+  options->method = EstimationMethodName(estimation.method);
+  options->fpr_start = EstimationMethodName(estimation.fpr_start);
+  options->fpr_loss = FeatureMetricLossName(estimation.fpr.loss);
   parser->AddPath(
       "input_path", &options->input_path, "folder of the model; not changed");
   parser->AddPath("output_path",
@@ -99,6 +106,10 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("max_num_cached_references",
               &localization.max_num_cached_references,
               "reference images whose descriptors stay in memory");
+  parser->Add("NreEstimation.method",
+              &options->method,
+              "nre, or a baseline on the same maps: re, lo_ransac, magsac, "
+              "fpr; see the README");
   parser->Add("NreEstimation.max_num_points",
               &estimation.max_num_points,
               "points that a pose is estimated from at most");
@@ -111,12 +122,38 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("NreEstimation.num_refined_hypotheses",
               &estimation.num_refined_hypotheses,
               "hypotheses that are refined on the coarse maps");
+  parser->Add("NreEstimation.coarse_max_error_cells",
+              &estimation.coarse_max_error_cells,
+              "re: last sigma, lo_ransac, magsac: threshold on the coarse "
+              "maps; 0: the method's best");
+  parser->Add("NreEstimation.max_error_cells",
+              &estimation.max_error_cells,
+              "the same on the fine maps");
+  parser->Add("NreEstimation.fpr_start",
+              &options->fpr_start,
+              "fpr: method whose pose it refines");
+  parser->Add(
+      "NreEstimation.fpr_loss", &options->fpr_loss, "fpr: huber or barron");
+  parser->Add("NreEstimation.fpr_scale",
+              &estimation.fpr.scale,
+              "fpr: distance of descriptors where its loss stops being "
+              "quadratic");
+  parser->Add("NreEstimation.fpr_alpha",
+              &estimation.fpr.alpha,
+              "fpr: shape of Barron's loss, at most 2");
 }
 
 void Require(const std::string& value, const std::string& name) {
   if (value.empty()) {
     throw InputError("--" + name + " is missing.");
   }
+}
+
+void ParseNames(CommandOptions* options) {
+  NreEstimationOptions& estimation = options->localization.estimation;
+  estimation.method = ParseEstimationMethod(options->method);
+  estimation.fpr_start = ParseEstimationMethod(options->fpr_start);
+  estimation.fpr.loss = ParseFeatureMetricLoss(options->fpr_loss);
 }
 
 void CheckOptions(const CommandOptions& options) {
@@ -142,7 +179,9 @@ void CheckOptions(const CommandOptions& options) {
     throw InputError(
         "An option is out of its range: numbers of points are at least 3, "
         "other numbers at least 1, num_threads may also be -1, sampling_share "
-        "is in (0, 1].");
+        "is in (0, 1], errors are 0 or in [0.5, 100] cells, fpr_start is "
+        "another method than fpr, fpr_scale is positive, fpr_alpha at most "
+        "2.");
   }
 }
 
@@ -467,6 +506,7 @@ int Localize(CommandOptions options,
              bool write_model,
              const std::atomic<bool>& stop) {
   const auto start = std::chrono::steady_clock::now();
+  ParseNames(&options);
   CheckOptions(options);
   const FeaturePreset preset = CreateFeaturePreset(options.features);
   const Outputs outputs(options);

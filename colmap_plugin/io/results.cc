@@ -34,6 +34,7 @@ Json ToJson(const QueryResult& result) {
   json["name"] = result.name;
   json["status"] = VerdictName(estimate.verdict);
   json["reason"] = estimate.reason;
+  json["method"] = EstimationMethodName(result.method);
   for (const char* key : {"qvec",
                           "tvec",
                           "camera_center",

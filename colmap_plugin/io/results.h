@@ -12,6 +12,8 @@ namespace nre {
 struct QueryResult {
   std::string name;
 
+  EstimationMethod method = EstimationMethod::kNre;
+
   // Verdict, reason, pose, covariance, costs and support; where the verdict is
   // `failed`, only the reason is meaningful.
   PoseEstimate estimate;
@@ -45,6 +47,7 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 // One JSON object per line and query, in the order given. Fields:
 // - name; status: registered, rejected or failed; reason: why it is not
 //   registered, else empty
+// - method: that of --NreEstimation.method
 // - qvec (w, x, y, z), tvec: cam_from_world; camera_center: in the world; null
 //   for failed queries, and so are the next three
 // - covariance: 6x6, rows and columns are the rotation vector (rad) and the

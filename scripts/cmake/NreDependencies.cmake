@@ -66,7 +66,7 @@ macro(nre_find_dependencies)
     find_package(Threads REQUIRED)
     # Link single modules only, and never opencv_dnn: it brings a protobuf that
     # may not be LibTorch's.
-    find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
+    find_package(OpenCV REQUIRED COMPONENTS core calib3d imgproc imgcodecs)
     nre_find_openblas()
   endif()
   if("${ARGN}" MATCHES "colmap_plugin")

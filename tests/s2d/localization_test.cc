@@ -36,13 +36,16 @@ struct Example {
     }
   }
 
-  PoseEstimate Run(const Camera& camera, double* coarse_maps_ms) const {
+  PoseEstimate Run(const Camera& camera,
+                   double* coarse_maps_ms,
+                   const NreEstimationOptions& options = {}) const {
     return Localize(preset,
                     features,
                     camera,
                     points,
-                    NreEstimationOptions(),
+                    options,
                     /*seed=*/1,
+                    /*lo_ransac=*/nullptr,
                     coarse_maps_ms);
   }
 };
@@ -68,6 +71,27 @@ TEST(Localize, FindsThePoseFromDescriptors) {
             estimate.cam_from_world.rotation.coeffs());
   EXPECT_EQ(again.cam_from_world.translation,
             estimate.cam_from_world.translation);
+}
+
+TEST(Localize, FindsThePoseByEveryMethod) {
+  Random random(4);
+  const SyntheticQuery query(200, 30.0, &random);
+  const Example example(query, 0.4, &random);
+  std::vector<NreEstimationOptions> all(4);
+  all[0].method = EstimationMethod::kRe;
+  all[1].method = EstimationMethod::kMagsac;
+  all[2].method = EstimationMethod::kFpr;
+  all[3].method = EstimationMethod::kFpr;
+  all[3].fpr_start = EstimationMethod::kMagsac;
+  all[3].fpr.loss = FeatureMetricLoss::kHuber;
+  for (const NreEstimationOptions& options : all) {
+    const PoseEstimate estimate = example.Run(query.camera, nullptr, options);
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered)
+        << EstimationMethodName(options.method) << ": " << estimate.reason;
+    EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+              0.2);
+    EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.04);
+  }
 }
 
 TEST(Localize, RefusesForeignDescriptors) {

@@ -97,6 +97,34 @@ TEST_F(LocalizationControllerTest, TheSameForAnyNumberOfThreads) {
   }
 }
 
+TEST_F(LocalizationControllerTest, EveryMethodWithAnyNumberOfThreads) {
+  options_.estimation.max_num_points = 500;
+  for (const EstimationMethod method : {EstimationMethod::kRe,
+                                        EstimationMethod::kLoRansac,
+                                        EstimationMethod::kMagsac,
+                                        EstimationMethod::kFpr}) {
+    options_.estimation.method = method;
+    options_.num_threads = 2;
+    const std::vector<QueryResult> two = Run({Given({2, 1}), Given({3, 4})});
+    SCOPED_TRACE(EstimationMethodName(method));
+    ExpectRight(two);
+    EXPECT_EQ(two[0].method, method);
+    options_.num_threads = 1;
+    EXPECT_EQ(FormatResults(Run({Given({2, 1}), Given({3, 4})})),
+              FormatResults(two));
+  }
+}
+
+// Which do not depend on the method, or they would not be comparable.
+TEST_F(LocalizationControllerTest, EveryMethodSeesTheSamePoints) {
+  queries_.resize(1);
+  const QueryResult nre = Run()[0];
+  options_.estimation.method = EstimationMethod::kMagsac;
+  const QueryResult magsac = Run()[0];
+  EXPECT_EQ(nre.references, magsac.references);
+  EXPECT_EQ(nre.point3D_ids, magsac.point3D_ids);
+}
+
 TEST_F(LocalizationControllerTest, BadQueriesFailAlone) {
   Query absent = queries_[0];
   absent.name = "absent.png";

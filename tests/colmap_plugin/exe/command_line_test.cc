@@ -78,7 +78,8 @@ TEST(CommandLine, HelpAndVersion) {
     EXPECT_EQ(command_help.exit_code, 0);
     EXPECT_THAT(command_help.output,
                 AllOf(HasSubstr("--input_path"),
-                      HasSubstr("--NreEstimation.max_num_points")));
+                      HasSubstr("--NreEstimation.max_num_points"),
+                      HasSubstr("--NreEstimation.method arg (=nre)")));
   }
 }
 
@@ -267,6 +268,15 @@ TEST_F(Commands, BadUsage) {
               "out of its range");
   ExpectError(RunColmapNre(WithList("nre_localizer", {"--num_threads", "x"})),
               "num_threads");
+  ExpectError(RunColmapNre(WithList("nre_localizer",
+                                    {"--NreEstimation.method", "ransac"})),
+              "nre, re, lo_ransac, magsac, fpr");
+  ExpectError(RunColmapNre(WithList("nre_localizer",
+                                    {"--NreEstimation.fpr_start", "fpr"})),
+              "fpr_start");
+  ExpectError(RunColmapNre(WithList("nre_localizer",
+                                    {"--NreEstimation.fpr_loss", "l1"})),
+              "huber, barron");
   ExpectError(RunColmapNre(WithList("nre_localizer", {"--features", "magic"})),
               "magic");
   ExpectError(RunColmapNre(WithList("nre_localizer",

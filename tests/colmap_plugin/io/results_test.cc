@@ -13,6 +13,7 @@ namespace {
 std::vector<QueryResult> SomeResults() {
   QueryResult registered;
   registered.name = "day/1.jpg";
+  registered.method = EstimationMethod::kLoRansac;
   registered.estimate.verdict = Verdict::kRegistered;
   registered.estimate.cam_from_world.rotation =
       Eigen::Quaterniond(1, 2, 3, 4).normalized();
@@ -65,6 +66,7 @@ TEST(Report, EveryQueryHasALine) {
   EXPECT_EQ(lines[0]["name"], "day/1.jpg");
   EXPECT_EQ(lines[0]["status"], "registered");
   EXPECT_EQ(lines[0]["reason"], "");
+  EXPECT_EQ(lines[0]["method"], "lo_ransac");
   const Rigid3d& pose = results[0].estimate.cam_from_world;
   EXPECT_EQ(lines[0]["qvec"][0], pose.rotation.w());
   EXPECT_EQ(lines[0]["qvec"][3], pose.rotation.z());
@@ -84,6 +86,7 @@ TEST(Report, EveryQueryHasALine) {
   EXPECT_TRUE(lines[1]["qvec"].is_array());
 
   EXPECT_EQ(lines[2]["status"], "failed");
+  EXPECT_EQ(lines[2]["method"], "nre");
   EXPECT_TRUE(lines[2]["qvec"].is_null());
   EXPECT_TRUE(lines[2]["covariance"].is_null());
   EXPECT_TRUE(lines[2]["fine_cost"].is_null());

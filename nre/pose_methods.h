@@ -1,0 +1,46 @@
+// The ways to a pose that EstimatePose() can take: the NRE, and the baselines
+// that users compare it with.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <Eigen/Core>
+
+#include "nre/camera.h"
+#include "nre/loss_maps.h"
+#include "nre/pose_estimator.h"
+#include "nre/rigid3.h"
+
+namespace nre {
+
+// The stages of an estimate that differ from method to method. The maps are
+// those of the points and camera that the method was created with.
+class PoseMethod {
+ public:
+  virtual ~PoseMethod() = default;
+
+  // Poses from the coarse maps, best first; empty if there is none.
+  virtual std::vector<Rigid3d> Sample(const LossMaps& coarse) const = 0;
+
+  // The best of the sampled poses, refined on the coarse maps.
+  virtual Rigid3d RefineCoarse(const LossMaps& coarse,
+                               const std::vector<Rigid3d>& sampled) const = 0;
+
+  // Refines the pose, around whose projections the fine maps lie, in place.
+  // Returns false if the fine maps give no pose.
+  virtual bool RefineFine(const LossMaps& fine,
+                          Rigid3d* cam_from_world) const = 0;
+};
+
+// Keeps the references. Throws std::invalid_argument if `inputs` lacks what
+// the method needs.
+std::unique_ptr<PoseMethod> CreatePoseMethod(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const NreEstimationOptions& options,
+    const MethodInputs& inputs,
+    uint64_t seed);
+
+}  // namespace nre
