@@ -1,0 +1,109 @@
+#include "scripts/benchmark/estimator_study_real.h"
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <vector>
+
+#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/colmap.h"
+#include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/reference_points.h"
+#include "colmap_plugin/io/lists.h"
+#include "nre/error.h"
+#include "s2d/image.h"
+
+namespace nre {
+namespace {
+
+struct StudyQuery {
+  std::string name;
+  std::shared_ptr<const Camera> camera;
+  Rigid3d cam_from_world;
+};
+
+// hloc's lines: name qw qx qy qz tx ty tz.
+std::map<std::string, Rigid3d> ReadPoses(const std::string& path) {
+  std::map<std::string, Rigid3d> poses;
+  std::ifstream file(path);
+  std::string name;
+  Rigid3d pose;
+  while (file >> name >> pose.rotation.w() >> pose.rotation.x() >>
+         pose.rotation.y() >> pose.rotation.z() >> pose.translation.x() >>
+         pose.translation.y() >> pose.translation.z()) {
+    poses[name] = pose;
+  }
+  return poses;
+}
+
+std::vector<StudyQuery> ListedQueries(const std::string& folder) {
+  const std::map<std::string, Rigid3d> poses =
+      ReadPoses(folder + "/queries_gt.txt");
+  std::vector<StudyQuery> queries;
+  for (const Query& query : ReadQueryList(folder + "/queries.txt")) {
+    const auto pose = poses.find(query.name);
+    if (pose == poses.end()) {
+      throw InputError(folder + "/queries_gt.txt has no pose of " + query.name);
+    }
+    queries.push_back({query.name, CreateCamera(query.camera), pose->second});
+  }
+  return queries;
+}
+
+std::vector<StudyQuery> AllImages(const colmap::Reconstruction& model) {
+  std::vector<StudyQuery> queries;
+  for (const colmap::image_t image_id : RegisteredImages(model)) {
+    const colmap::Image& image = model.Image(image_id);
+    queries.push_back({image.Name(),
+                       CreateCamera(model.Camera(image.CameraId())),
+                       CamFromWorld(image)});
+  }
+  return queries;
+}
+
+}  // namespace
+
+void ForEachRealPair(const std::string& folder,
+                     const FeaturePreset& preset,
+                     const std::function<void(const RealPair&)>& visit) {
+  constexpr size_t kAll = 1000000;
+  const bool has_list = std::filesystem::exists(folder + "/queries.txt");
+  const std::string scene = std::filesystem::path(folder).filename().string();
+  colmap::Reconstruction model;
+  ReadModel(folder + (has_list ? "/map" : "/model_txt"), &model);
+  ReferenceCache cache(model, folder + "/images", preset, kAll);
+  const auto describe = [&](const std::vector<colmap::image_t>& image_ids) {
+    std::vector<std::shared_ptr<const ReferenceDescription>> references;
+    for (const colmap::image_t image_id : image_ids) {
+      references.push_back(cache.Get(image_id));
+    }
+    std::vector<colmap::point3D_t> ids;
+    return ChoosePoints(model, references, preset, kAll, 0, &ids);
+  };
+
+  for (const StudyQuery& query :
+       has_list ? ListedQueries(folder) : AllImages(model)) {
+    const Image image = ReadImage(folder + "/images/" + query.name);
+    RealPair pair;
+    pair.camera = query.camera;
+    pair.cam_from_world = query.cam_from_world;
+    pair.features = std::make_shared<QueryFeatures>(QueryFeatures{
+        preset.coarse->Extract(image), preset.fine->Extract(image)});
+    std::vector<colmap::image_t> image_ids;
+    for (const colmap::image_t image_id : RegisteredImages(model)) {
+      if (model.Image(image_id).Name() != query.name) {
+        image_ids.push_back(image_id);
+      }
+    }
+    for (size_t i = 0; i < image_ids.size(); ++i) {
+      pair.name =
+          scene + " " + query.name + " " + model.Image(image_ids[i]).Name();
+      pair.points = describe({image_ids[i]});
+      // One other image is enough to take wrong descriptors from.
+      pair.others = describe({image_ids[(i + 1) % image_ids.size()]});
+      visit(pair);
+    }
+  }
+}
+
+}  // namespace nre

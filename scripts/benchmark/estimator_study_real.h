@@ -1,0 +1,35 @@
+// Real pairs for the estimator study: dense features of a query with a known
+// pose and the described points of one reference image. COLMAP stays behind
+// this header.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "nre/camera.h"
+#include "nre/rigid3.h"
+#include "s2d/feature_extractor.h"
+#include "s2d/localization.h"
+
+namespace nre {
+
+struct RealPair {
+  std::string name;  // scene, query, reference
+  std::shared_ptr<const Camera> camera;
+  Rigid3d cam_from_world;  // the query's
+  std::shared_ptr<const QueryFeatures> features;
+  DescribedPoints points;  // all that the reference observes
+  // What the scene's other reference images observe, as they see it.
+  DescribedPoints others;
+};
+
+// Calls `visit` with all pairs of a scene's folder, query by query. The folder
+// has images/ and either map/, queries.txt and queries_gt.txt, or a model
+// model_txt/, all images of which are queries and references. Throws
+// InputError.
+void ForEachRealPair(const std::string& folder,
+                     const FeaturePreset& preset,
+                     const std::function<void(const RealPair&)>& visit);
+
+}  // namespace nre
