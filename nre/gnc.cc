@@ -1,8 +1,11 @@
 #include "nre/gnc.h"
 
+#include <algorithm>
 #include <cmath>
-#include <memory>
+#include <numeric>
 
+#include <Eigen/Cholesky>
+#include <Eigen/Geometry>
 #include <ceres/iteration_callback.h>
 #include <ceres/manifold.h>
 #include <ceres/problem.h>
@@ -12,6 +15,210 @@
 
 namespace nre {
 namespace {
+
+using Vector6d = Eigen::Matrix<double, 6, 1>;
+using Matrix6d = Eigen::Matrix<double, 6, 6>;
+
+// Whether a step from the terms `before` of Eq. 9 to `after` had a net gain of
+// more than `min_gain_ratio` of what it moved.
+bool PassesGainRatioTest(const std::vector<double>& before,
+                         const std::vector<double>& after,
+                         double min_gain_ratio) {
+  double net = 0.0, moved = 0.0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const double gain = before[i] - after[i];
+    net += gain;
+    moved += std::abs(gain);
+  }
+  return net > min_gain_ratio * moved;
+}
+
+// Eq. 9 of all points, to second order in the left perturbation (rotation
+// vector, translation) of the pose.
+struct Expansion {
+  std::vector<double> values;  // the points' terms
+  double value = 0.0;
+  double irls_weight = 0.0;  // sum of the points' W
+  Vector6d gradient = Vector6d::Zero();
+  Matrix6d irls = Matrix6d::Zero();     // J^T J of the mean-shift residuals
+  Matrix6d hessian = Matrix6d::Zero();  // but for the projection's curvature
+};
+
+void Expand(const Camera& camera,
+            const std::vector<Eigen::Vector3d>& points_in_world,
+            const LossMaps& maps,
+            double sigma,
+            const Rigid3d& cam_from_world,
+            bool with_hessian,
+            Expansion* expansion) {
+  using Matrix3d = Eigen::Matrix3d;
+  const MapFromImage& map_from_image = maps.geometry().map_from_image;
+  const Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
+  expansion->values.assign(points_in_world.size(), 0.0);
+  expansion->irls_weight = 0.0;
+  expansion->gradient.setZero();
+  expansion->irls.setZero();
+  expansion->hessian.setZero();
+  Eigen::Vector2d xy;
+  Eigen::Matrix<double, 2, 3> by_point;
+  Eigen::Matrix<double, 2, 6> by_pose;
+  for (size_t i = 0; i < points_in_world.size(); ++i) {
+    const Eigen::Vector3d x =
+        rotation * points_in_world[i] + cam_from_world.translation;
+    if (!camera.Project(x, &xy, &by_point)) {
+      continue;
+    }
+    const SmoothedLoss loss =
+        maps.Smoothed(i, map_from_image * xy, sigma, with_hessian);
+    if (!(loss.irls > 0.0)) {
+      continue;
+    }
+    expansion->values[i] = loss.value;
+    expansion->irls_weight += loss.irls;
+    // d(exp(w) x + t) = w x x + dt.
+    by_point = map_from_image.scale.asDiagonal() * by_point;
+    for (int row = 0; row < 2; ++row) {
+      by_pose.block<1, 3>(row, 0) =
+          x.cross(by_point.row(row).transpose()).transpose();
+    }
+    by_pose.rightCols<3>() = by_point;
+    expansion->gradient.noalias() += by_pose.transpose() * loss.Gradient();
+    expansion->irls.noalias() += by_pose.transpose() * (loss.irls * by_pose);
+    if (with_hessian) {
+      expansion->hessian.noalias() +=
+          by_pose.transpose() * (loss.hessian * by_pose);
+    }
+  }
+  expansion->value =
+      std::accumulate(expansion->values.begin(), expansion->values.end(), 0.0);
+}
+
+Rigid3d Perturb(const Vector6d& perturbation, const Rigid3d& pose) {
+  const Eigen::Vector3d w = perturbation.head<3>();
+  const double angle = w.norm();
+  Rigid3d step;
+  if (angle > 0.0) {
+    step.rotation = Eigen::AngleAxisd(angle, w / angle);
+  }
+  step.translation = perturbation.tail<3>();
+  return step * pose;
+}
+
+// Minimises Eq. 9 level by level.
+class DenseGnc {
+ public:
+  DenseGnc(const Camera& camera,
+           const std::vector<Eigen::Vector3d>& points_in_world,
+           const LossMaps& maps,
+           const GncOptions& options)
+      : camera_(camera),
+        points_in_world_(points_in_world),
+        maps_(maps),
+        options_(options) {}
+
+  // The last level goes on to convergence, by Newton's steps if it can.
+  void RunLevel(double sigma, bool last, Rigid3d* pose, GncSummary* summary) {
+    Expand(sigma, *pose, last, &current_);
+    double damping = kInitialDamping;
+    double growth = 2.0;
+    bool newton = last;
+    summary->converged = false;
+    for (int i = 0; i < options_.max_num_iterations; ++i) {
+      if (!(current_.irls_weight > 0.0)) {
+        break;  // nothing to see
+      }
+      Vector6d step;
+      newton = newton && NewtonStep(sigma, &step);
+      if (!newton && !IrlsStep(damping, &step)) {
+        break;
+      }
+      if (StepLength(step) < (last ? kMinStepCells : kMinEarlyStepCells)) {
+        summary->converged = true;
+        break;
+      }
+      const Rigid3d candidate = Perturb(step, *pose);
+      Expand(sigma, candidate, last, &next_);
+      if (!IsBetter()) {
+        if (!newton) {
+          damping *= growth;
+          growth *= 2.0;
+        }
+        newton = false;
+        continue;
+      }
+      const bool passed =
+          last || PassesGainRatioTest(
+                      current_.values, next_.values, options_.min_gain_ratio);
+      *pose = candidate;
+      std::swap(current_, next_);
+      ++summary->num_steps;
+      damping = std::max(0.5 * damping, kMinDamping);
+      growth = 2.0;
+      newton = last;
+      if (!passed) {
+        break;
+      }
+    }
+    summary->cost = current_.value;
+  }
+
+ private:
+  static constexpr double kInitialDamping = 1e-4;
+  static constexpr double kMinDamping = 1e-8;
+  // A level is done when a step moves the projections by less than this, root
+  // mean square in map cells. The kernel's cut-off leaves about as much open.
+  static constexpr double kMinStepCells = 1e-6;
+  static constexpr double kMinEarlyStepCells = 1e-3;
+
+  void Expand(double sigma,
+              const Rigid3d& pose,
+              bool with_hessian,
+              Expansion* expansion) const {
+    nre::Expand(
+        camera_, points_in_world_, maps_, sigma, pose, with_hessian, expansion);
+  }
+
+  // Newton's step, where the Hessian is positive definite and the step is one
+  // that its quadratic model may be trusted with.
+  bool NewtonStep(double sigma, Vector6d* step) const {
+    const Eigen::LLT<Matrix6d> cholesky(current_.hessian);
+    if (cholesky.info() != Eigen::Success) {
+      return false;
+    }
+    *step = -cholesky.solve(current_.gradient);
+    return StepLength(*step) < sigma;  // not if it is NaN
+  }
+
+  bool IrlsStep(double damping, Vector6d* step) const {
+    Matrix6d damped = current_.irls;
+    damped.diagonal() *= 1.0 + damping;
+    const Eigen::LLT<Matrix6d> cholesky(damped);
+    *step = -cholesky.solve(current_.gradient);
+    return cholesky.info() == Eigen::Success && step->allFinite();
+  }
+
+  // Whether `next_` has less cost than `current_`; where the difference drowns
+  // in rounding and in the kernel's cut-off, whether the gradient is smaller.
+  bool IsBetter() const {
+    const double gain = current_.value - next_.value;
+    if (std::abs(gain) > 1e-9 * std::abs(current_.value)) {
+      return gain > 0.0;
+    }
+    const Vector6d scale = current_.irls.diagonal().cwiseInverse();
+    return next_.gradient.dot(scale.cwiseProduct(next_.gradient)) <
+           current_.gradient.dot(scale.cwiseProduct(current_.gradient));
+  }
+
+  double StepLength(const Vector6d& step) const {
+    return std::sqrt(step.dot(current_.irls * step) / current_.irls_weight);
+  }
+
+  const Camera& camera_;
+  const std::vector<Eigen::Vector3d>& points_in_world_;
+  const LossMaps& maps_;
+  const GncOptions& options_;
+  Expansion current_, next_;
+};
 
 // Ends a level of the schedule by the gain-ratio test.
 class GainRatioTest : public ceres::IterationCallback {
@@ -24,16 +231,9 @@ class GainRatioTest : public ceres::IterationCallback {
     if (!summary.step_is_successful) {
       return ceres::SOLVER_CONTINUE;
     }
-    bool passed = true;
-    if (!previous_.empty()) {
-      double net = 0.0, moved = 0.0;
-      for (size_t i = 0; i < values_->size(); ++i) {
-        const double gain = previous_[i] - (*values_)[i];
-        net += gain;
-        moved += std::abs(gain);
-      }
-      passed = net > min_gain_ratio_ * moved;
-    }
+    const bool passed =
+        previous_.empty() ||
+        PassesGainRatioTest(previous_, *values_, min_gain_ratio_);
     previous_ = *values_;
     return passed ? ceres::SOLVER_CONTINUE
                   : ceres::SOLVER_TERMINATE_SUCCESSFULLY;
@@ -65,11 +265,28 @@ GncOptions GncOptions::Fine() {
   return options;
 }
 
-int RefinePoseGnc(const Camera& camera,
-                  const std::vector<Eigen::Vector3d>& points_in_world,
-                  const LossMaps& maps,
-                  const GncOptions& options,
-                  Rigid3d* cam_from_world) {
+GncSummary RefinePoseGnc(const Camera& camera,
+                         const std::vector<Eigen::Vector3d>& points_in_world,
+                         const LossMaps& maps,
+                         const GncOptions& options,
+                         Rigid3d* cam_from_world) {
+  DenseGnc gnc(camera, points_in_world, maps, options);
+  GncSummary summary;
+  for (size_t level = 0; level < options.sigmas.size(); ++level) {
+    gnc.RunLevel(options.sigmas[level],
+                 level + 1 == options.sigmas.size(),
+                 cam_from_world,
+                 &summary);
+  }
+  return summary;
+}
+
+GncSummary RefinePoseGncCeres(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const GncOptions& options,
+    Rigid3d* cam_from_world) {
   double sigma = options.sigmas.front();
   std::vector<double> values(points_in_world.size(), 0.0);
   double* rotation = cam_from_world->rotation.coeffs().data();
@@ -97,10 +314,10 @@ int RefinePoseGnc(const Camera& camera,
   solver_options.logging_type = ceres::SILENT;
   solver_options.max_num_iterations = options.max_num_iterations;
   // The offset of the cost is many times larger than what is left to gain.
-  solver_options.function_tolerance = 1e-12;
+  solver_options.function_tolerance = 1e-16;
   solver_options.parameter_tolerance = 1e-10;
 
-  int num_steps = 0;
+  GncSummary result;
   for (size_t level = 0; level < options.sigmas.size(); ++level) {
     sigma = options.sigmas[level];
     GainRatioTest gain_ratio_test(&values, options.min_gain_ratio);
@@ -110,10 +327,12 @@ int RefinePoseGnc(const Camera& camera,
     }
     ceres::Solver::Summary summary;
     ceres::Solve(solver_options, &problem, &summary);
-    num_steps += summary.num_successful_steps;
+    result.num_steps += summary.num_successful_steps;
+    result.converged = summary.termination_type == ceres::CONVERGENCE;
   }
   cam_from_world->rotation.normalize();
-  return num_steps;
+  result.cost = std::accumulate(values.begin(), values.end(), 0.0);
+  return result;
 }
 
 double MeanNre(const Camera& camera,
@@ -141,28 +360,10 @@ Eigen::Matrix<double, 6, 6> PoseHessian(
     const LossMaps& maps,
     double sigma,
     const Rigid3d& cam_from_world) {
-  const MapFromImage& map_from_image = maps.geometry().map_from_image;
-  Eigen::Matrix<double, 6, 6> hessian = Eigen::Matrix<double, 6, 6>::Zero();
-  Eigen::Vector2d xy;
-  Eigen::Matrix<double, 2, 3> projection_jacobian;
-  Eigen::Matrix<double, 3, 6> point_jacobian;
-  point_jacobian.rightCols<3>().setIdentity();
-  for (size_t i = 0; i < points_in_world.size(); ++i) {
-    const Eigen::Vector3d x = cam_from_world * points_in_world[i];
-    if (!camera.Project(x, &xy, &projection_jacobian)) {
-      continue;
-    }
-    const SmoothedLoss loss =
-        maps.Smoothed(i, map_from_image * xy, sigma, true);
-    // d(exp(w) x + t) = -[x]_x dw + dt.
-    point_jacobian.leftCols<3>() << 0.0, x.z(), -x.y(), -x.z(), 0.0, x.x(),
-        x.y(), -x.x(), 0.0;
-    const Eigen::Matrix<double, 2, 6> jacobian =
-        map_from_image.scale.asDiagonal() * projection_jacobian *
-        point_jacobian;
-    hessian += jacobian.transpose() * loss.hessian * jacobian;
-  }
-  return hessian;
+  Expansion expansion;
+  Expand(
+      camera, points_in_world, maps, sigma, cam_from_world, true, &expansion);
+  return expansion.hessian;
 }
 
 }  // namespace nre

@@ -19,8 +19,8 @@ struct GncOptions {
   // its improved and worsened maps moved (Zach & Bourmaud, "Descending,
   // lifting or smoothing", ECCV 2018).
   double min_gain_ratio = 0.1;
-  // Steps per level at most. Nothing but convergence ends the last level
-  // earlier.
+  // Steps per level at most, tried ones included. Nothing but convergence ends
+  // the last level earlier.
   int max_num_iterations = 30;
 
   bool Check() const;
@@ -29,14 +29,36 @@ struct GncOptions {
   static GncOptions Fine();
 };
 
+struct GncSummary {
+  int num_steps = 0;  // that were taken, at all levels together
+  // Whether the last level ended because nothing moved any more. Not so where
+  // the maps say nothing about the pose.
+  bool converged = false;
+  double cost = 0.0;  // Eq. 9 at the last sigma, <= 0
+};
+
 // The schedule's first sigma is where the pose may be off by about as many
-// cells. Refines `cam_from_world` in place; returns the number of steps taken.
-// `maps` and `points_in_world` go together.
-int RefinePoseGnc(const Camera& camera,
-                  const std::vector<Eigen::Vector3d>& points_in_world,
-                  const LossMaps& maps,
-                  const GncOptions& options,
-                  Rigid3d* cam_from_world);
+// cells. Refines `cam_from_world` in place. `maps` and `points_in_world` go
+// together.
+//
+// All levels take the IRLS steps of Eq. 9, with Levenberg's damping. IRLS
+// converges linearly, so the last level takes Newton's step where the exact
+// Hessian is positive definite and the step lowers the cost.
+GncSummary RefinePoseGnc(const Camera& camera,
+                         const std::vector<Eigen::Vector3d>& points_in_world,
+                         const LossMaps& maps,
+                         const GncOptions& options,
+                         Rigid3d* cam_from_world);
+
+// The same by Ceres on one NreCostFunction per point, by IRLS steps only. Many
+// times slower; the reference for RefinePoseGnc(), and the pattern for problems
+// with more unknowns.
+GncSummary RefinePoseGncCeres(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const GncOptions& options,
+    Rigid3d* cam_from_world);
 
 // Mean NRE per point (Eq. 6): ln|Omega^| for a point behind the camera.
 double MeanNre(const Camera& camera,

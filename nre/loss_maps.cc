@@ -1,10 +1,11 @@
 #include "nre/loss_maps.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <utility>
+
+#include "nre/vector_math.h"
 
 namespace nre {
 namespace {
@@ -13,51 +14,52 @@ constexpr double kMinSigma = 0.5;
 constexpr double kMaxSigma = 100.0;
 constexpr double kRadiusInSigmas = 5.0;
 
-// One axis of the separable Gaussian around p, at the cells [begin, end).
+// One axis of the separable Gaussian around p, at the cells [begin, end): as
+// many calls of exp as a row and a column have cells, not as the map has.
 struct KernelAxis {
-  // 2 * 5 * kMaxSigma + 1, rounded up.
-  static constexpr int kMaxSize = 1024;
+  // 2 * 5 * kMaxSigma + 1, rounded up to whole vectors.
+  static constexpr int kMaxSize = 1008;
 
   int begin = 0;
   int end = 0;
-  std::array<double, kMaxSize> k;  // exp(-d^2 / (2 sigma^2))
-  std::array<double, kMaxSize> d;  // cell - p
-
-  // Cells within 5 sigma of p, clipped to [lower, upper).
-  KernelAxis(double p, double sigma, int lower, int upper) {
-    const double radius = kRadiusInSigmas * sigma;
-    // Compared as doubles: p may be far beyond the range of an int.
-    begin = static_cast<int>(
-        std::clamp<double>(std::ceil(p - radius), lower, upper));
-    end = static_cast<int>(
-        std::clamp<double>(std::floor(p + radius) + 1.0, begin, upper));
-    // k(d + 1) = k(d) r(d) with r(d + 1) = r(d) q: three calls of exp for all.
-    const double inverse = 1.0 / (sigma * sigma);
-    const double d0 = begin - p;
-    const double q = std::exp(-inverse);
-    double value = std::exp(-0.5 * d0 * d0 * inverse);
-    double ratio = std::exp(-(d0 + 0.5) * inverse);
-    for (int i = 0; i < end - begin; ++i) {
-      k[i] = value;
-      d[i] = d0 + i;
-      value *= ratio;
-      ratio *= q;
-    }
-  }
+  // From `begin` on; zero beyond `end`, up to a whole vector.
+  alignas(64) double k[kMaxSize];    // exp(-d^2 / (2 sigma^2))
+  alignas(64) double kd[kMaxSize];   // times d = cell - p
+  alignas(64) double kdd[kMaxSize];  // times d^2
 };
+
+// Cells within 5 sigma of p, clipped to [0, size).
+NRE_ALWAYS_INLINE void FillAxis(double p,
+                                double sigma,
+                                int size,
+                                KernelAxis* axis) {
+  const double radius = kRadiusInSigmas * sigma;
+  // Compared as doubles: p may be far beyond the range of an int.
+  axis->begin =
+      static_cast<int>(std::clamp<double>(std::ceil(p - radius), 0.0, size));
+  axis->end = static_cast<int>(
+      std::clamp<double>(std::floor(p + radius) + 1.0, axis->begin, size));
+  const double factor = -0.5 / (sigma * sigma);
+  Double8 d =
+      Double8{0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0} + (axis->begin - p);
+  for (int i = 0; i < axis->end - axis->begin; i += kVectorSize) {
+    const Double8 exponent = factor * d * d;
+    Double8 k;
+    Exp(exponent, &k);
+    const Double8 kd = k * d;
+    Store(k, axis->k + i);
+    Store(kd, axis->kd + i);
+    Store(kd * d, axis->kdd + i);
+    d += 8.0;
+  }
+  for (int i = axis->end - axis->begin; i % kVectorSize != 0; ++i) {
+    axis->k[i] = axis->kd[i] = axis->kdd[i] = 0.0;
+  }
+}
 
 // Sums of weight * k * {1, dx, dy, dx^2, dx dy, dy^2} over cells.
 struct Moments {
   double m00 = 0.0, m10 = 0.0, m01 = 0.0, m20 = 0.0, m11 = 0.0, m02 = 0.0;
-
-  void AddRow(double s0, double s1, double s2, double ky, double dy) {
-    m00 += ky * s0;
-    m10 += ky * s1;
-    m20 += ky * s2;
-    m01 += ky * dy * s0;
-    m11 += ky * dy * s1;
-    m02 += ky * dy * dy * s0;
-  }
 
   SmoothedLoss ToLoss(double sigma, bool with_hessian) const {
     SmoothedLoss loss;
@@ -78,23 +80,109 @@ struct Moments {
   }
 };
 
-__attribute__((target_clones("arch=haswell", "default"))) void RowSums(
-    const float* weights,
-    const double* k,
-    const double* d,
-    int size,
-    double* sums) {
-  double s0 = 0.0, s1 = 0.0, s2 = 0.0;
-#pragma omp simd reduction(+ : s0, s1, s2)
-  for (int i = 0; i < size; ++i) {
-    const double t = weights[i] * k[i];
-    s0 += t;
-    s1 += t * d[i];
-    s2 += t * d[i] * d[i];
+// Adds the moments of kNum vectors of columns, side by side to hide the latency
+// of the sums down the columns.
+template <int kNum>
+NRE_ALWAYS_INLINE void AddColumns(const float* cells,
+                                  int row_stride,
+                                  const KernelAxis& kx,
+                                  const KernelAxis& ky,
+                                  int column,
+                                  Double8* moments) {
+  Double8 s0[kNum] = {}, s1[kNum] = {}, s2[kNum] = {};
+  const float* row = cells + column;
+  for (int i = 0; i < ky.end - ky.begin; ++i, row += row_stride) {
+    for (int v = 0; v < kNum; ++v) {
+      Double8 weights;
+      LoadFloats(row + v * kVectorSize, &weights);
+      s0[v] += weights * ky.k[i];
+      s1[v] += weights * ky.kd[i];
+      s2[v] += weights * ky.kdd[i];
+    }
   }
-  sums[0] = s0;
-  sums[1] = s1;
-  sums[2] = s2;
+  for (int v = 0; v < kNum; ++v, column += kVectorSize) {
+    Double8 k, kd, kdd;
+    Load(kx.k + column, &k);
+    Load(kx.kd + column, &kd);
+    Load(kx.kdd + column, &kdd);
+    moments[0] += k * s0[v];
+    moments[1] += kd * s0[v];
+    moments[2] += k * s1[v];
+    moments[3] += kdd * s0[v];
+    moments[4] += kd * s1[v];
+    moments[5] += k * s2[v];
+  }
+}
+
+// Moments of a dense window around a position in it. Reads its rows up to the
+// end of a whole vector.
+NRE_VECTOR_CLONES void DenseMoments(const float* window,
+                                    int width,
+                                    int height,
+                                    double x,
+                                    double y,
+                                    double sigma,
+                                    Moments* result) {
+  KernelAxis kx, ky;
+  FillAxis(x, sigma, width, &kx);
+  FillAxis(y, sigma, height, &ky);
+  const float* const cells =
+      window + static_cast<size_t>(ky.begin) * width + kx.begin;
+  const int num_columns = kx.end - kx.begin;
+  Double8 moments[6] = {};
+  int column = 0;
+  for (; column + 3 * kVectorSize < num_columns; column += 4 * kVectorSize) {
+    AddColumns<4>(cells, width, kx, ky, column, moments);
+  }
+  for (; column < num_columns; column += kVectorSize) {
+    AddColumns<1>(cells, width, kx, ky, column, moments);
+  }
+  *result = {Sum(moments[0]),
+             Sum(moments[1]),
+             Sum(moments[2]),
+             Sum(moments[3]),
+             Sum(moments[4]),
+             Sum(moments[5])};
+}
+
+// The same of a sparse map; the cells of row y are [row_begins[y],
+// row_begins[y + 1]).
+NRE_VECTOR_CLONES void SparseMoments(const uint32_t* row_begins,
+                                     const uint16_t* xs,
+                                     const float* weights,
+                                     int width,
+                                     int height,
+                                     double x,
+                                     double y,
+                                     double sigma,
+                                     Moments* result) {
+  KernelAxis kx, ky;
+  FillAxis(x, sigma, width, &kx);
+  FillAxis(y, sigma, height, &ky);
+  Moments& m = *result;
+  for (int row = ky.begin; row < ky.end; ++row) {
+    const uint16_t* end = xs + row_begins[row + 1];
+    const uint16_t* it = xs + row_begins[row];
+    if (it == end) {
+      continue;
+    }
+    it = std::lower_bound(it, end, kx.begin);
+    double s0 = 0.0, s1 = 0.0, s2 = 0.0;
+    for (; it != end && *it < kx.end; ++it) {
+      const int column = *it - kx.begin;
+      const double weight = weights[it - xs];
+      s0 += weight * kx.k[column];
+      s1 += weight * kx.kd[column];
+      s2 += weight * kx.kdd[column];
+    }
+    const int i = row - ky.begin;
+    m.m00 += ky.k[i] * s0;
+    m.m10 += ky.k[i] * s1;
+    m.m20 += ky.k[i] * s2;
+    m.m01 += ky.kd[i] * s0;
+    m.m11 += ky.kd[i] * s1;
+    m.m02 += ky.kdd[i] * s0;
+  }
 }
 
 void CheckSigma(double sigma) {
@@ -165,7 +253,9 @@ DenseLossMaps::DenseLossMaps(const Geometry& geometry,
       window_width_(window_width),
       window_height_(window_height),
       origins_(std::move(origins)),
-      weights_(origins_.size() * window_width * window_height, 0.0f) {}
+      // Sums read whole vectors.
+      weights_(origins_.size() * window_width * window_height + kVectorSize,
+               0.0f) {}
 
 double DenseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
   const Eigen::Vector2i& origin = origins_[point];
@@ -197,20 +287,14 @@ SmoothedLoss DenseLossMaps::Smoothed(size_t point,
     return SmoothedLoss();
   }
   const Eigen::Vector2d local = p - origins_[point].cast<double>();
-  const KernelAxis kx(local.x(), sigma, 0, window_width_);
-  const KernelAxis ky(local.y(), sigma, 0, window_height_);
-  const float* data = Data(point) + kx.begin;
   Moments moments;
-  for (int y = ky.begin; y < ky.end; ++y) {
-    double sums[3];
-    RowSums(data + static_cast<size_t>(y) * window_width_,
-            kx.k.data(),
-            kx.d.data(),
-            kx.end - kx.begin,
-            sums);
-    const int i = y - ky.begin;
-    moments.AddRow(sums[0], sums[1], sums[2], ky.k[i], ky.d[i]);
-  }
+  DenseMoments(Data(point),
+               window_width_,
+               window_height_,
+               local.x(),
+               local.y(),
+               sigma,
+               &moments);
   return moments.ToLoss(sigma, with_hessian);
 }
 
@@ -284,24 +368,16 @@ SmoothedLoss SparseLossMaps::Smoothed(size_t point,
   if (!p.allFinite()) {
     return SmoothedLoss();
   }
-  const KernelAxis kx(p.x(), sigma, 0, geometry_.width);
-  const KernelAxis ky(p.y(), sigma, 0, geometry_.height);
-  const uint32_t* begins = RowBegins(point);
   Moments moments;
-  for (int y = ky.begin; y < ky.end; ++y) {
-    double s0 = 0.0, s1 = 0.0, s2 = 0.0;
-    const uint16_t* end = xs_.data() + begins[y + 1];
-    const uint16_t* it =
-        std::lower_bound(xs_.data() + begins[y], end, kx.begin);
-    for (; it != end && *it < kx.end; ++it) {
-      const int column = *it - kx.begin;
-      const double t = weights_[it - xs_.data()] * kx.k[column];
-      s0 += t;
-      s1 += t * kx.d[column];
-      s2 += t * kx.d[column] * kx.d[column];
-    }
-    moments.AddRow(s0, s1, s2, ky.k[y - ky.begin], ky.d[y - ky.begin]);
-  }
+  SparseMoments(RowBegins(point),
+                xs_.data(),
+                weights_.data(),
+                geometry_.width,
+                geometry_.height,
+                p.x(),
+                p.y(),
+                sigma,
+                &moments);
   return moments.ToLoss(sigma, with_hessian);
 }
 

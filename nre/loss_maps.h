@@ -93,7 +93,7 @@ class DenseLossMaps : public LossMaps {
   int window_height() const { return window_height_; }
   const Eigen::Vector2i& Origin(size_t point) const { return origins_[point]; }
 
-  // Weights of one point, [window_height, window_width], row by row.
+  // Weights of one point, [window_height, window_width], row by row; finite.
   float* Data(size_t point) { return &weights_[point * CellsPerMap()]; }
   const float* Data(size_t point) const {
     return &weights_[point * CellsPerMap()];

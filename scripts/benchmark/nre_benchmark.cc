@@ -159,7 +159,8 @@ void MeasureGnc(const LossMaps& maps,
   for (auto _ : state) {
     Rigid3d pose = start;
     state.counters["steps"] =
-        RefinePoseGnc(query.camera, query.points.xyz, maps, options, &pose);
+        RefinePoseGnc(query.camera, query.points.xyz, maps, options, &pose)
+            .num_steps;
   }
 }
 

@@ -1,7 +1,9 @@
 #include "nre/gnc.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include <Eigen/Cholesky>
@@ -103,9 +105,10 @@ TEST(RefinePoseGnc, FindsTheMinimumOfEq9) {
       options.sigmas = {sigma};
       options.max_num_iterations = 1000;
       Rigid3d pose = MoveAway(query.cam_from_world, 0.01, 0.05, &random);
-      EXPECT_GT(
-          RefinePoseGnc(query.camera, query.points, loss_maps, options, &pose),
-          0);
+      const GncSummary summary =
+          RefinePoseGnc(query.camera, query.points, loss_maps, options, &pose);
+      EXPECT_TRUE(summary.converged);
+      EXPECT_GT(summary.num_steps, 0);
       EXPECT_NEAR(pose.rotation.norm(), 1.0, 1e-12);
       const Rigid3d oracle =
           MinimizeByBfgs(query, maps, geometry.map_from_image, sigma, pose);
@@ -114,6 +117,95 @@ TEST(RefinePoseGnc, FindsTheMinimumOfEq9) {
       EXPECT_LT(CenterError(pose, oracle), 5e-6);  // points are about 5 away
     }
   }
+}
+
+// What makes a problem of refinement hard.
+struct Difficulty {
+  const char* name;
+  int num_points;
+  double noise_px;
+  double wrong_share;
+  int num_wrong_modes;  // that every map has besides
+  double margin_px;     // negative: points beyond the image's border
+  double behind_share;  // of points behind the camera
+  double start_rad;
+  double start_distance;
+};
+
+// Both ways through Eq. 9, from the same start to convergence.
+TEST(RefinePoseGnc, DenseAndCeresFindTheSamePose) {
+  const LossMaps::Geometry geometry = SyntheticQuery::MapGeometry(16);
+  const Difficulty difficulties[] = {
+      {"easy", 100, 4.0, 0.1, 0, 20.0, 0.0, 0.01, 0.05},
+      {"wrong maps", 200, 8.0, 0.7, 0, 20.0, 0.0, 0.02, 0.05},
+      {"many modes", 200, 8.0, 0.3, 3, 20.0, 0.0, 0.02, 0.05},
+      {"borders", 150, 8.0, 0.4, 1, -40.0, 0.0, 0.02, 0.05},
+      {"behind", 150, 8.0, 0.4, 1, 0.0, 0.3, 0.02, 0.05},
+      {"few points", 8, 4.0, 0.0, 1, 20.0, 0.0, 0.005, 0.02},
+      {"all at once", 200, 16.0, 0.6, 2, -20.0, 0.2, 0.03, 0.1}};
+  double worst_rad = 0.0, worst_distance = 0.0;
+  for (const Difficulty& difficulty : difficulties) {
+    for (uint64_t seed = 1; seed <= 5; ++seed) {
+      SCOPED_TRACE(std::string(difficulty.name) + ", seed " +
+                   std::to_string(seed));
+      Random random(seed);
+      SyntheticQuery query(
+          difficulty.num_points, difficulty.margin_px, &random);
+      const std::vector<Eigen::Vector2d> observed =
+          query.Observe(difficulty.noise_px, difficulty.wrong_share, &random);
+      std::vector<WeightMap> maps;
+      for (size_t i = 0; i < observed.size(); ++i) {
+        maps.push_back(GaussianWeights(geometry.width,
+                                       geometry.height,
+                                       geometry.map_from_image * observed[i],
+                                       random.Uniform(0.5, 1.5)));
+        for (int k = 0; k < difficulty.num_wrong_modes; ++k) {
+          const WeightMap mode = GaussianWeights(
+              geometry.width,
+              geometry.height,
+              geometry.map_from_image * (query.xys[i] + random.Normal2(80.0)),
+              random.Uniform(0.5, 1.5));
+          for (size_t j = 0; j < mode.weights.size(); ++j) {
+            maps.back().weights[j] =
+                std::max(maps.back().weights[j], 0.9f * mode.weights[j]);
+          }
+        }
+        if (random.Uniform(0.0, 1.0) < difficulty.behind_share) {
+          query.points[i] = query.cam_from_world.Inverse() *
+                            Eigen::Vector3d(random.Uniform(-2.0, 2.0),
+                                            random.Uniform(-2.0, 2.0),
+                                            random.Uniform(-5.0, 0.05));
+        }
+      }
+      const SparseLossMaps loss_maps = ToSparse(maps, geometry.map_from_image);
+      const Rigid3d start = MoveAway(query.cam_from_world,
+                                     difficulty.start_rad,
+                                     difficulty.start_distance,
+                                     &random);
+      GncOptions options;
+      options.max_num_iterations = 5000;
+      Rigid3d dense = start, reference = start;
+      const GncSummary summary =
+          RefinePoseGnc(query.camera, query.points, loss_maps, options, &dense);
+      const GncSummary reference_summary = RefinePoseGncCeres(
+          query.camera, query.points, loss_maps, options, &reference);
+      EXPECT_TRUE(summary.converged);
+      EXPECT_TRUE(reference_summary.converged);
+      EXPECT_NEAR(
+          summary.cost, reference_summary.cost, 1e-6 * std::abs(summary.cost));
+      constexpr double kMeanDepth = 6.5;
+      const double rad = RotationErrorDeg(dense, reference) * M_PI / 180.0;
+      const double distance = CenterError(dense, reference) / kMeanDepth;
+      EXPECT_LT(rad, 1e-6);
+      EXPECT_LT(distance, 1e-6);
+      EXPECT_LT(summary.num_steps, reference_summary.num_steps);
+      worst_rad = std::max(worst_rad, rad);
+      worst_distance = std::max(worst_distance, distance);
+    }
+  }
+  RecordProperty("worst_rad", std::to_string(1e6 * worst_rad) + "e-6");
+  RecordProperty("worst_distance",
+                 std::to_string(1e6 * worst_distance) + "e-6");
 }
 
 TEST(RefinePoseGnc, ConvergesFromSeveralCellsAway) {

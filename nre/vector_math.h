@@ -1,0 +1,76 @@
+// Arithmetic on eight doubles at a time, for the hot loops. Meant to be inlined
+// into functions with target_clones: the compiler makes of it what the clone's
+// machine has (AVX-512, AVX2, SSE2). By pointer and reference only, since how
+// vectors are passed by value depends on the target.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+// One function for any x86-64 and two for what the machine turns out to have.
+// Named by level: "arch=haswell" would be chosen on a Haswell and on no other.
+#define NRE_VECTOR_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+
+#define NRE_ALWAYS_INLINE inline __attribute__((always_inline))
+
+namespace nre {
+
+constexpr int kVectorSize = 8;
+
+using Double8 = double __attribute__((vector_size(64)));
+using Int8x64 = int64_t __attribute__((vector_size(64)));
+using Float8 = float __attribute__((vector_size(32)));
+
+// Eight floats from anywhere, as doubles.
+NRE_ALWAYS_INLINE void LoadFloats(const float* source, Double8* target) {
+  Float8 floats;
+  std::memcpy(&floats, source, sizeof(floats));
+  *target = __builtin_convertvector(floats, Double8);
+}
+
+NRE_ALWAYS_INLINE void Load(const double* source, Double8* target) {
+  std::memcpy(target, source, sizeof(*target));
+}
+
+NRE_ALWAYS_INLINE void Store(const Double8& source, double* target) {
+  std::memcpy(target, &source, sizeof(source));
+}
+
+NRE_ALWAYS_INLINE double Sum(const Double8& x) {
+  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+// exp(x) for |x| <= 700, to about 2e-16 of its value.
+//
+// x = n ln 2 + r with |r| <= ln 2 / 2, and Taylor's polynomial of exp(r): its
+// first neglected term is r^13 / 13! < 2e-16.
+NRE_ALWAYS_INLINE void Exp(const Double8& x, Double8* result) {
+  // Adding it leaves round(x / ln 2) in the low bits of the sum.
+  constexpr double kShift = 0x1.8p52;
+  constexpr double kLn2High = 0x1.62e42fee00000p-1;
+  constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
+  const Double8 shifted = x * 1.4426950408889634 + kShift;
+  const Double8 n = shifted - kShift;
+  const Double8 r = (x - n * kLn2High) - n * kLn2Low;
+  Double8 sum = r * (1.0 / 479001600.0) + 1.0 / 39916800.0;
+  sum = sum * r + 1.0 / 3628800.0;
+  sum = sum * r + 1.0 / 362880.0;
+  sum = sum * r + 1.0 / 40320.0;
+  sum = sum * r + 1.0 / 5040.0;
+  sum = sum * r + 1.0 / 720.0;
+  sum = sum * r + 1.0 / 120.0;
+  sum = sum * r + 1.0 / 24.0;
+  sum = sum * r + 1.0 / 6.0;
+  sum = sum * r + 0.5;
+  sum = sum * r + 1.0;
+  sum = sum * r + 1.0;
+  Int8x64 exponent;
+  std::memcpy(&exponent, &shifted, sizeof(exponent));
+  exponent = (exponent + 1023) << 52;
+  Double8 power;
+  std::memcpy(&power, &exponent, sizeof(power));
+  *result = sum * power;
+}
+
+}  // namespace nre
