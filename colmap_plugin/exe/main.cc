@@ -33,6 +33,9 @@ const Command kOurCommands[] = {
     {"nre_localizer",
      &nre::RunNreLocalizer,
      "poses of query images, without a new model"},
+    {"pose_evaluator",
+     &nre::RunPoseEvaluator,
+     "compares poses with the truth: recall, medians, error curves"},
 };
 
 void PrintVersion() {

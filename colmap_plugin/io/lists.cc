@@ -75,6 +75,22 @@ colmap::Camera ParseCamera(const std::vector<std::string>& words) {
       words[1], ParseSize(words[2]), ParseSize(words[3]), params);
 }
 
+// words: name qw qx qy qz tx ty tz.
+Rigid3d ParsePose(const std::vector<std::string>& words) {
+  if (words.size() != 8) {
+    throw InputError("expected name qw qx qy qz tx ty tz, separated by spaces");
+  }
+  double values[7];
+  for (int i = 0; i < 7; ++i) {
+    values[i] = ParseDouble(words[i + 1]);
+  }
+  const Eigen::Quaterniond rotation(values[0], values[1], values[2], values[3]);
+  if (!(rotation.norm() > 0.0)) {
+    throw InputError("the quaternion is zero");
+  }
+  return {rotation.normalized(), {values[4], values[5], values[6]}};
+}
+
 }  // namespace
 
 std::vector<Query> ReadQueryList(const std::string& path) {
@@ -130,6 +146,21 @@ Pairs ReadPairs(const std::string& path) {
     throw InputError("The pairs file " + path + " is empty.");
   }
   return pairs;
+}
+
+Poses ReadPoses(const std::string& path) {
+  Poses poses;
+  for (const Line& line : ReadLines(path, "file of poses")) {
+    try {
+      if (!poses.emplace(line.words[0], ParsePose(line.words)).second) {
+        throw InputError("there is a pose of " + line.words[0] + " already");
+      }
+    } catch (const InputError& error) {
+      throw InputError(path + ", line " + std::to_string(line.number) + ": " +
+                       error.what() + ".");
+    }
+  }
+  return poses;
 }
 
 }  // namespace nre

@@ -1,5 +1,5 @@
-// The text files that name images: hloc's query lists and pairs files, and
-// COLMAP's image lists.
+// The text files that name images: hloc's query lists, pairs files and poses,
+// and COLMAP's image lists.
 #pragma once
 
 #include <map>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "colmap_plugin/compat/reconstruction.h"
+#include "nre/rigid3.h"
 
 namespace nre {
 
@@ -39,5 +40,14 @@ using Pairs = std::map<std::string, std::vector<std::string>>;
 // Reads hloc's pairs file: `query reference` per line. Throws InputError, with
 // the line, if it cannot be read or a line does not have two names.
 Pairs ReadPairs(const std::string& path);
+
+// Poses (cam_from_world) of images by name.
+using Poses = std::map<std::string, Rigid3d>;
+
+// Reads hloc's result file: `name qw qx qy qz tx ty tz` per line; blank lines
+// and those that begin with # are skipped. Quaternions are normalised. Throws
+// InputError, with the line, if it cannot be read, a line is not like that, the
+// quaternion is zero, or a name comes twice. An empty file has no poses.
+Poses ReadPoses(const std::string& path);
 
 }  // namespace nre

@@ -1,9 +1,12 @@
 #include "colmap_plugin/io/results.h"
 
+#include <fstream>
 #include <limits>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
+
+#include "nre/error.h"
 
 namespace nre {
 namespace {
@@ -74,6 +77,36 @@ Json ToJson(const QueryResult& result) {
   return json;
 }
 
+Verdict ParseVerdict(const std::string& name) {
+  for (const Verdict verdict :
+       {Verdict::kRegistered, Verdict::kRejected, Verdict::kFailed}) {
+    if (name == VerdictName(verdict)) {
+      return verdict;
+    }
+  }
+  throw InputError("unknown status '" + name + "'");
+}
+
+QueryOutcome ParseOutcome(const std::string& line) {
+  const Json json = Json::parse(line);
+  QueryOutcome outcome;
+  outcome.name = json.at("name");
+  outcome.verdict = ParseVerdict(json.at("status"));
+  if (outcome.verdict != Verdict::kFailed) {
+    const Json& q = json.at("qvec");
+    const Json& t = json.at("tvec");
+    outcome.cam_from_world.rotation =
+        Eigen::Quaterniond(q.at(0), q.at(1), q.at(2), q.at(3));
+    outcome.cam_from_world.translation =
+        Eigen::Vector3d(t.at(0), t.at(1), t.at(2));
+    if (!(outcome.cam_from_world.rotation.norm() > 0.0)) {
+      throw InputError("the quaternion is zero");
+    }
+    outcome.cam_from_world.rotation.normalize();
+  }
+  return outcome;
+}
+
 }  // namespace
 
 std::string FormatResults(const std::vector<QueryResult>& results) {
@@ -104,6 +137,27 @@ std::string FormatReport(const std::vector<QueryResult>& results) {
             '\n';
   }
   return text;
+}
+
+std::vector<QueryOutcome> ReadReport(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<QueryOutcome> outcomes;
+  std::string line;
+  for (size_t number = 1; std::getline(file, line); ++number) {
+    try {
+      outcomes.push_back(ParseOutcome(line));
+    } catch (const std::exception& error) {  // also those of the JSON library
+      throw InputError(path + ", line " + std::to_string(number) +
+                       " is not one of a report.jsonl: " + error.what() + ".");
+    }
+  }
+  // Reading a folder "succeeds" without an end of file.
+  if (!file.eof()) {
+    throw InputError("The report " + path +
+                     " cannot be read. Check that it exists and that you may "
+                     "read it.");
+  }
+  return outcomes;
 }
 
 }  // namespace nre

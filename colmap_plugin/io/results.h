@@ -6,6 +6,7 @@
 
 #include "colmap_plugin/compat/colmap.h"
 #include "nre/pose_estimator.h"
+#include "nre/rigid3.h"
 
 namespace nre {
 
@@ -60,5 +61,16 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 //   describe_references_ms, coarse_maps_ms, msac_ms, coarse_gnc_ms,
 //   fine_maps_ms, fine_gnc_ms, pictures_ms, total_ms
 std::string FormatReport(const std::vector<QueryResult>& results);
+
+// One line of a report, as far as it says how a query ended.
+struct QueryOutcome {
+  std::string name;
+  Verdict verdict = Verdict::kFailed;
+  Rigid3d cam_from_world;  // unless failed
+};
+
+// Reads what FormatReport() has written. Throws InputError, with the line, if
+// it cannot be read or a line is not like that.
+std::vector<QueryOutcome> ReadReport(const std::string& path);
 
 }  // namespace nre

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/localization_controller.h"
 #include "colmap_plugin/io/lists.h"
+#include "nre/pose_evaluation.h"
 #include "nre/rigid3.h"
 #include "s2d/feature_extractor.h"
 #include "tests/colmap_plugin/plugin_testing.h"
@@ -29,25 +29,6 @@ constexpr double kWrongRotationDeg = 5.0;
 
 std::string SceneFolder(const std::string& scene) {
   return std::string(NRE_SOURCE_DIR) + "/../shared/datasets/" + scene;
-}
-
-std::map<std::string, Rigid3d> ReadPoses(const std::string& path) {
-  std::map<std::string, Rigid3d> poses;
-  std::ifstream file(path);
-  std::string name;
-  Rigid3d pose;
-  while (file >> name >> pose.rotation.w() >> pose.rotation.x() >>
-         pose.rotation.y() >> pose.rotation.z() >> pose.translation.x() >>
-         pose.translation.y() >> pose.translation.z()) {
-    poses[name] = pose;
-  }
-  return poses;
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(
-      values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
 }
 
 class RealScenes : public testing::TestWithParam<std::string> {
@@ -95,7 +76,7 @@ class RealScenes : public testing::TestWithParam<std::string> {
   std::string folder_;
   colmap::Reconstruction model_;
   std::vector<Query> queries_;
-  std::map<std::string, Rigid3d> truth_;
+  Poses truth_;
   FeaturePreset preset_ = CreateFeaturePreset("dense_sift");
 };
 
@@ -202,8 +183,7 @@ TEST_P(RealScenes, RegisteredModelGoesThroughColmap) {
                                       folder / "out"});
   ASSERT_EQ(run.exit_code, 0) << run.output;
 
-  const std::map<std::string, Rigid3d> poses =
-      ReadPoses(folder / "out/results.txt");
+  const Poses poses = ReadPoses(folder / "out/results.txt");
   std::vector<QueryResult> results;
   for (const auto& [name, pose] : poses) {
     QueryResult result;

@@ -7,6 +7,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "nre/error.h"
+#include "tests/colmap_plugin/plugin_testing.h"
+
 namespace nre {
 namespace {
 
@@ -91,6 +94,24 @@ TEST(Report, EveryQueryHasALine) {
   EXPECT_TRUE(lines[2]["covariance"].is_null());
   EXPECT_TRUE(lines[2]["fine_cost"].is_null());
   EXPECT_EQ(lines[2]["warnings"][0], "careful");
+}
+
+TEST(Report, IsReadBack) {
+  const std::vector<QueryResult> results = SomeResults();
+  const TestFolder folder;
+  WriteFile(folder / "report.jsonl", FormatReport(results));
+  const std::vector<QueryOutcome> outcomes =
+      ReadReport(folder / "report.jsonl");
+  ASSERT_EQ(outcomes.size(), 3);
+  for (size_t i = 0; i < results.size(); ++i) {
+    EXPECT_EQ(outcomes[i].name, results[i].name);
+    EXPECT_EQ(outcomes[i].verdict, results[i].estimate.verdict);
+  }
+  EXPECT_TRUE(outcomes[0].cam_from_world.rotation.isApprox(
+      results[0].estimate.cam_from_world.rotation, 1e-15));
+  EXPECT_EQ(outcomes[0].cam_from_world.translation,
+            results[0].estimate.cam_from_world.translation);
+  EXPECT_THROW(ReadReport(folder.path()), InputError);
 }
 
 }  // namespace

@@ -1,0 +1,65 @@
+// Result files against the truth: what they say about each query, and the
+// tables made of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "colmap_plugin/compat/colmap.h"
+#include "colmap_plugin/io/lists.h"
+#include "nre/pose_evaluation.h"
+
+namespace nre {
+
+// A query whose true pose is known.
+struct TrueQuery {
+  std::string name;
+  Rigid3d cam_from_world;
+  double depth = 0.0;  // of the scene; 0 if nobody asks for it
+};
+
+// What one result file says about the queries.
+struct MethodResult {
+  std::string name;  // of the method, for people
+  // Per query, in their order: registered, rejected or failed, as a report
+  // says, or missing: the file does not name it (hloc's names no others).
+  std::vector<std::string> statuses;
+  std::vector<PoseError> errors;           // infinite unless registered
+  std::vector<std::string> without_truth;  // other queries that it names
+  PoseEvaluation evaluation;
+};
+
+// Reads hloc's result file or one of our report.jsonl, whichever it is, and
+// compares it with the truth; of a report only the registered poses count.
+// Throws InputError if the file is neither, names a query twice, or names
+// queries but none of these.
+MethodResult EvaluateResultFile(const std::string& path,
+                                const std::string& name,
+                                const std::vector<TrueQuery>& queries,
+                                const std::vector<PoseThreshold>& thresholds);
+
+// The median depth of the points that a query sees: those that the model's
+// image of this name observes or, if the model has none and `camera` is given,
+// those that lie in the picture that the camera takes from the pose, whatever
+// may be in front of them. Nothing if there is no such point.
+std::optional<double> MedianSceneDepth(const colmap::Reconstruction& model,
+                                       const std::string& query_name,
+                                       const Rigid3d& cam_from_world,
+                                       const colmap::Camera* camera);
+
+// For people: one column per method.
+std::string FormatEvaluation(const std::vector<MethodResult>& methods,
+                             const std::vector<PoseThreshold>& thresholds);
+
+// CSV, one line per method.
+std::string FormatEvaluationCsv(const std::vector<MethodResult>& methods,
+                                const std::vector<PoseThreshold>& thresholds);
+
+// CSV, one line per method and query: method, query, status, center_error,
+// rotation_error_deg and, if the depths are known, scene_depth. Errors of
+// queries that are not registered are `inf`.
+std::string FormatErrorsCsv(const std::vector<MethodResult>& methods,
+                            const std::vector<TrueQuery>& queries);
+
+}  // namespace nre
