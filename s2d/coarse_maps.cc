@@ -8,8 +8,8 @@
 namespace nre {
 namespace {
 
-// Points per tile: enough for an efficient matrix product, few enough for its
-// result to stay in the cache.
+// Descriptors per tile: enough for an efficient matrix product, few enough for
+// its result to stay in the cache.
 constexpr int kTileSize = 32;
 
 // ln sum exp of logits.
@@ -26,25 +26,60 @@ float LogSumExp(const float* logits, int size) {
   return maximum + static_cast<float>(std::log(sum));
 }
 
+// Turns logits into ln|Omega^| - L = max(0, ln|Omega^| + ln C), in place;
+// returns their ln sum exp.
+float TruncatedSoftmax(float log_categories, int size, float* logits) {
+  const float log_sum_exp = LogSumExp(logits, size);
+  const float shift = log_categories - log_sum_exp;
+  for (int i = 0; i < size; ++i) {
+    logits[i] = std::max(0.0f, logits[i] + shift);
+  }
+  return log_sum_exp;
+}
+
+// Combines the similarities (kMax) or weights (kSum) of a point's rows, which
+// come one after the other. `fused` and `row`: [size].
+void Fuse(Fusion fusion,
+          const float* row,
+          bool is_first,
+          size_t num_rows,
+          std::vector<float>* fused) {
+  const size_t size = fused->size();
+  float* out = fused->data();
+  if (fusion == Fusion::kMax) {
+    for (size_t i = 0; i < size; ++i) {
+      out[i] = is_first ? row[i] : std::max(out[i], row[i]);
+    }
+  } else {
+    const float share = 1.0f / num_rows;
+    for (size_t i = 0; i < size; ++i) {
+      out[i] = (is_first ? 0.0f : out[i]) + share * row[i];
+    }
+  }
+}
+
 }  // namespace
 
 CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
+                             const FusedDescriptors& rows,
                              const FeatureMap& features,
                              float softmax_scale) {
   const int channels = features.channels;
   const int num_cells = features.width * features.height;
-  const int num_points = static_cast<int>(descriptors.size() / channels);
+  const size_t num_rows = descriptors.size() / channels;
   CoarseMaps result{
       SparseLossMaps(
           {features.width, features.height, features.map_from_image}),
       {}};
-  result.log_sum_exps.reserve(num_points);
   const float log_categories =
       static_cast<float>(result.maps.geometry().LogCategories());
 
   std::vector<float> tile(static_cast<size_t>(kTileSize) * num_cells);
-  for (int begin = 0; begin < num_points; begin += kTileSize) {
-    const int size = std::min(kTileSize, num_points - begin);
+  std::vector<float> fused;
+  size_t point = 0;
+  for (size_t begin = 0; begin < num_rows; begin += kTileSize) {
+    const int size =
+        static_cast<int>(std::min<size_t>(kTileSize, num_rows - begin));
     cblas_sgemm(CblasRowMajor,
                 CblasNoTrans,
                 CblasTrans,
@@ -52,7 +87,7 @@ CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
                 num_cells,
                 channels,
                 softmax_scale,
-                &descriptors[static_cast<size_t>(begin) * channels],
+                &descriptors[begin * channels],
                 channels,
                 features.data.data(),
                 channels,
@@ -60,15 +95,28 @@ CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
                 tile.data(),
                 num_cells);
     for (int i = 0; i < size; ++i) {
-      float* logits = &tile[static_cast<size_t>(i) * num_cells];
-      const float log_sum_exp = LogSumExp(logits, num_cells);
-      // ln|Omega^| - L = max(0, ln|Omega^| + ln C).
-      const float shift = log_categories - log_sum_exp;
-      for (int k = 0; k < num_cells; ++k) {
-        logits[k] = std::max(0.0f, logits[k] + shift);
+      const size_t row = begin + i;
+      const size_t rows_of_point = rows.End(point) - rows.Begin(point);
+      const bool is_last = row + 1 == rows.End(point);
+      float* map = &tile[static_cast<size_t>(i) * num_cells];
+      const bool max_first = rows.RowsPerSoftmax(point) > 1;
+      if (!max_first) {
+        result.log_sum_exps.push_back(
+            TruncatedSoftmax(log_categories, num_cells, map));
       }
-      result.maps.AddPoint(logits);
-      result.log_sum_exps.push_back(log_sum_exp);
+      if (rows_of_point > 1) {
+        fused.resize(num_cells);
+        Fuse(rows.fusion, map, row == rows.Begin(point), rows_of_point, &fused);
+        map = fused.data();
+      }
+      if (is_last) {
+        if (max_first) {
+          result.log_sum_exps.push_back(
+              TruncatedSoftmax(log_categories, num_cells, map));
+        }
+        result.maps.AddPoint(map);
+        ++point;
+      }
     }
   }
   return result;

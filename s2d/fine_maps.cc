@@ -28,9 +28,60 @@ Eigen::Vector2i WindowOrigin(const Eigen::Vector2d& center, int window_size) {
   return (center.array() - half).round().cast<int>();
 }
 
+// The cells of a window that exist in the map.
+struct Window {
+  int x;
+  int y;
+  int width;
+  int height;
+
+  Window(const Eigen::Vector2i& origin, int size, const FeatureMap& features)
+      : x(std::max(0, origin.x())),
+        y(std::max(0, origin.y())),
+        width(std::min(features.width, origin.x() + size) - x),
+        height(std::min(features.height, origin.y() + size) - y) {}
+
+  bool IsEmpty() const { return width <= 0 || height <= 0; }
+  size_t NumCells() const { return static_cast<size_t>(width) * height; }
+};
+
+// scale * <descriptor, feature> in the window's cells, row by row.
+void Correlate(const FeatureMap& features,
+               const Window& window,
+               float scale,
+               const float* descriptor,
+               float* logits) {
+  for (int y = 0; y < window.height; ++y) {
+    cblas_sgemv(CblasRowMajor,
+                CblasNoTrans,
+                window.width,
+                features.channels,
+                scale,
+                features.Descriptor(window.x, window.y + y),
+                features.channels,
+                descriptor,
+                1,
+                0.0f,
+                logits + static_cast<size_t>(y) * window.width,
+                1);
+  }
+}
+
+double LogSumExp(const std::vector<float>& logits) {
+  const float maximum = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const float logit : logits) {
+    sum += std::exp(logit - maximum);
+  }
+  return maximum + std::log(sum);
+}
+
 }  // namespace
 
-double FineMaps::CoarseMass(size_t point, const Eigen::Vector2i& origin) const {
+double FineMaps::CoarseMass(size_t begin,
+                            size_t end,
+                            float log_sum_exp,
+                            const Eigen::Vector2i& origin) const {
   const FeatureMap& coarse = inputs_.coarse_features;
   const FeatureMap& fine = inputs_.fine_features;
   // The window's extent, clipped to the fine grid, in coarse cells. Cells of
@@ -39,12 +90,13 @@ double FineMaps::CoarseMass(size_t point, const Eigen::Vector2i& origin) const {
     return Eigen::Vector2d(coarse.map_from_image *
                            fine.map_from_image.ToImage(p));
   };
-  const Eigen::Array2i end = (origin.array() + options_.window_size)
-                                 .min(Eigen::Array2i(fine.width, fine.height));
+  const Eigen::Array2i corner =
+      (origin.array() + options_.window_size)
+          .min(Eigen::Array2i(fine.width, fine.height));
   const Eigen::Vector2d lower = to_coarse(origin.cwiseMax(0).cast<double>() -
                                           Eigen::Vector2d::Constant(0.5));
-  const Eigen::Vector2d upper =
-      to_coarse(end.matrix().cast<double>() - Eigen::Vector2d::Constant(0.5));
+  const Eigen::Vector2d upper = to_coarse(corner.matrix().cast<double>() -
+                                          Eigen::Vector2d::Constant(0.5));
 
   const int x_begin = std::max(0, static_cast<int>(std::floor(lower.x())));
   const int y_begin = std::max(0, static_cast<int>(std::floor(lower.y())));
@@ -52,8 +104,6 @@ double FineMaps::CoarseMass(size_t point, const Eigen::Vector2i& origin) const {
       std::min(coarse.width, static_cast<int>(std::ceil(upper.x())) + 1);
   const int y_end =
       std::min(coarse.height, static_cast<int>(std::ceil(upper.y())) + 1);
-  const float* descriptor =
-      &inputs_.coarse_descriptors[point * coarse.channels];
   double mass = 0.0;
   for (int y = y_begin; y < y_end; ++y) {
     const double row_share = CellOverlap(y, lower.y(), upper.y());
@@ -63,10 +113,18 @@ double FineMaps::CoarseMass(size_t point, const Eigen::Vector2i& origin) const {
     for (int x = x_begin; x < x_end; ++x) {
       const double share = row_share * CellOverlap(x, lower.x(), upper.x());
       if (share > 0.0) {
-        const float similarity = cblas_sdot(
-            coarse.channels, descriptor, 1, coarse.Descriptor(x, y), 1);
+        float similarity = -std::numeric_limits<float>::infinity();
+        for (size_t row = begin; row < end; ++row) {
+          similarity = std::max(
+              similarity,
+              cblas_sdot(coarse.channels,
+                         &inputs_.coarse_descriptors[row * coarse.channels],
+                         1,
+                         coarse.Descriptor(x, y),
+                         1));
+        }
         mass += share * std::exp(inputs_.coarse_softmax_scale * similarity -
-                                 inputs_.coarse_log_sum_exps[point]);
+                                 log_sum_exp);
       }
     }
   }
@@ -76,6 +134,7 @@ double FineMaps::CoarseMass(size_t point, const Eigen::Vector2i& origin) const {
 std::unique_ptr<LossMaps> FineMaps::Compute(
     const std::vector<Eigen::Vector2d>& xy_image) const {
   const FeatureMap& features = inputs_.fine_features;
+  const FusedDescriptors& rows = inputs_.rows;
   const int size = options_.window_size;
   std::vector<Eigen::Vector2i> origins(xy_image.size());
   for (size_t i = 0; i < origins.size(); ++i) {
@@ -86,54 +145,51 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
   auto maps = std::make_unique<DenseLossMaps>(geometry, size, size, origins);
   const double log_categories = geometry.LogCategories();
 
+  std::vector<float> logits, other_logits;
   for (size_t i = 0; i < origins.size(); ++i) {
     const Eigen::Vector2i& origin = origins[i];
-    // The window's cells that exist.
-    const int x_begin = std::max(0, origin.x());
-    const int x_end = std::min(features.width, origin.x() + size);
-    const int y_begin = std::max(0, origin.y());
-    const int y_end = std::min(features.height, origin.y() + size);
-    if (x_begin >= x_end || y_begin >= y_end) {
+    const Window window(origin, size, features);
+    if (window.IsEmpty()) {
       continue;
     }
-    const float* descriptor = &inputs_.fine_descriptors[i * features.channels];
-    float* const data = maps->Data(i);
-    const auto row = [&](int y) {
-      return data + static_cast<size_t>(y - origin.y()) * size +
-             (x_begin - origin.x());
+    logits.resize(window.NumCells());
+    other_logits.resize(window.NumCells());
+    const auto correlate = [&](size_t row, std::vector<float>* out) {
+      Correlate(features,
+                window,
+                inputs_.fine_softmax_scale,
+                &inputs_.fine_descriptors[row * features.channels],
+                out->data());
     };
-    const int num_columns = x_end - x_begin;
-    float maximum = -std::numeric_limits<float>::infinity();
-    for (int y = y_begin; y < y_end; ++y) {
-      cblas_sgemv(CblasRowMajor,
-                  CblasNoTrans,
-                  num_columns,
-                  features.channels,
-                  inputs_.fine_softmax_scale,
-                  features.Descriptor(x_begin, y),
-                  features.channels,
-                  descriptor,
-                  1,
-                  0.0f,
-                  row(y),
-                  1);
-      maximum =
-          std::max(maximum, *std::max_element(row(y), row(y) + num_columns));
-    }
-    double sum = 0.0;
-    for (int y = y_begin; y < y_end; ++y) {
-      for (int k = 0; k < num_columns; ++k) {
-        sum += std::exp(row(y)[k] - maximum);
+    const size_t rows_per_softmax = rows.RowsPerSoftmax(i);
+    const float share =
+        static_cast<float>(rows_per_softmax) / (rows.End(i) - rows.Begin(i));
+    for (size_t begin = rows.Begin(i); begin < rows.End(i);
+         begin += rows_per_softmax) {
+      const size_t end = begin + rows_per_softmax;
+      correlate(begin, &logits);
+      for (size_t row = begin + 1; row < end; ++row) {
+        correlate(row, &other_logits);
+        for (size_t k = 0; k < logits.size(); ++k) {
+          logits[k] = std::max(logits[k], other_logits[k]);
+        }
       }
-    }
-    // ln|Omega^| - L = max(0, ln|Omega^| + ln C), ln C = logit - ln sum exp +
-    // ln mass; no mass makes -infinity, hence an uninformative map.
-    const float shift = static_cast<float>(
-        log_categories - maximum - std::log(sum) +
-        std::log(CoarseMass(i, origin) / options_.mass_divisor));
-    for (int y = y_begin; y < y_end; ++y) {
-      for (int k = 0; k < num_columns; ++k) {
-        row(y)[k] = std::max(0.0f, row(y)[k] + shift);
+      const float coarse_log_sum_exp =
+          inputs_.coarse_log_sum_exps[rows.fusion == Fusion::kMax ? i : begin];
+      // ln|Omega^| - L = max(0, ln|Omega^| + ln C), ln C = logit - ln sum exp +
+      // ln mass; no mass makes -infinity, hence an uninformative map.
+      const float shift = static_cast<float>(
+          log_categories - LogSumExp(logits) +
+          std::log(CoarseMass(begin, end, coarse_log_sum_exp, origin) /
+                   options_.mass_divisor));
+      float* row = maps->Data(i) +
+                   static_cast<size_t>(window.y - origin.y()) * size +
+                   (window.x - origin.x());
+      const float* logit = logits.data();
+      for (int y = 0; y < window.height; ++y, row += size) {
+        for (int x = 0; x < window.width; ++x) {
+          row[x] += share * std::max(0.0f, *logit++ + shift);
+        }
       }
     }
   }

@@ -8,6 +8,7 @@
 #include "nre/loss_maps.h"
 #include "nre/pose_estimator.h"
 #include "s2d/feature_extractor.h"
+#include "s2d/fusion.h"
 
 namespace nre {
 
@@ -27,9 +28,10 @@ struct FineMapOptions {
 struct FineMapInputs {
   const FeatureMap& coarse_features;
   const FeatureMap& fine_features;
-  const std::vector<float>& coarse_descriptors;   // [N, coarse channels]
-  const std::vector<float>& fine_descriptors;     // [N, fine channels]
-  const std::vector<float>& coarse_log_sum_exps;  // [N], of CoarseMaps
+  const std::vector<float>& coarse_descriptors;  // [num_rows, coarse channels]
+  const std::vector<float>& fine_descriptors;    // [num_rows, fine channels]
+  const FusedDescriptors& rows;
+  const std::vector<float>& coarse_log_sum_exps;  // of CoarseMaps
   float coarse_softmax_scale;
   float fine_softmax_scale;
 };
@@ -37,7 +39,8 @@ struct FineMapInputs {
 // The maps of D.1, steps 1 to 5: C_fine is the softmax within the window times
 // the mass that the (untruncated) coarse correspondence map gives the window,
 // coarse cells weighted by the area that they share with the window and the
-// image; |Omega^| = 1 + height * width of the whole fine grid.
+// image; |Omega^| = 1 + height * width of the whole fine grid. Several
+// descriptors of a point are fused as in ComputeCoarseMaps().
 class FineMaps : public FineMapSource {
  public:
   FineMaps(const FineMapInputs& inputs, const FineMapOptions& options)
@@ -47,9 +50,13 @@ class FineMaps : public FineMapSource {
       const std::vector<Eigen::Vector2d>& xy_image) const override;
 
  private:
-  // Mass of the coarse correspondence map of `point` within the window of
-  // fine cells that starts at `origin`.
-  double CoarseMass(size_t point, const Eigen::Vector2i& origin) const;
+  // Mass of a coarse correspondence map within the window of fine cells that
+  // starts at `origin`. The map is that of the descriptors [begin, end), the
+  // most similar one in every cell.
+  double CoarseMass(size_t begin,
+                    size_t end,
+                    float log_sum_exp,
+                    const Eigen::Vector2i& origin) const;
 
   FineMapInputs inputs_;
   FineMapOptions options_;

@@ -16,6 +16,16 @@ DenseFeatures View(const FeatureMap& features) {
           features.map_from_image};
 }
 
+// One fine descriptor per point, the first.
+std::vector<float> FirstFine(const DescribedPoints& points, size_t channels) {
+  std::vector<float> first;
+  for (size_t i = 0; i < points.size(); ++i) {
+    const auto row = points.fine.begin() + points.rows.Begin(i) * channels;
+    first.insert(first.end(), row, row + channels);
+  }
+  return first;
+}
+
 }  // namespace
 
 PoseEstimate Localize(const FeaturePreset& preset,
@@ -28,7 +38,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       double* coarse_maps_ms) {
   Stopwatch stopwatch;
   const CoarseMaps coarse = ComputeCoarseMaps(
-      points.coarse, query.coarse, preset.coarse_softmax_scale);
+      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
   if (coarse_maps_ms != nullptr) {
     *coarse_maps_ms = stopwatch.LapMs();
   }
@@ -36,12 +46,14 @@ PoseEstimate Localize(const FeaturePreset& preset,
                        query.fine,
                        points.coarse,
                        points.fine,
+                       points.rows,
                        coarse.log_sum_exps,
                        preset.coarse_softmax_scale,
                        preset.fine_softmax_scale},
                       FineMapOptions());
+  const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
   const MethodInputs inputs = {
-      lo_ransac, SolveMagsac, View(query.fine), points.fine.data()};
+      lo_ransac, SolveMagsac, View(query.fine), first_fine.data()};
   return EstimatePose(
       camera, points.xyz, coarse.maps, fine, options, seed, inputs);
 }

@@ -10,14 +10,16 @@
 #include "nre/camera.h"
 #include "nre/pose_estimator.h"
 #include "s2d/feature_extractor.h"
+#include "s2d/fusion.h"
 
 namespace nre {
 
 // 3D points with their descriptors in a preset's coarse and fine features.
 struct DescribedPoints {
   std::vector<Eigen::Vector3d> xyz;  // [N], world
-  std::vector<float> coarse;         // [N, coarse channels], unit norm
-  std::vector<float> fine;           // [N, fine channels], unit norm
+  std::vector<float> coarse;         // [num_rows, coarse channels], unit norm
+  std::vector<float> fine;           // [num_rows, fine channels], unit norm
+  FusedDescriptors rows;
 
   size_t size() const { return xyz.size(); }
 };
@@ -28,8 +30,9 @@ struct QueryFeatures {
   FeatureMap fine;
 };
 
-// The estimate's `support[i].point` indexes `points`. `lo_ransac` is needed by
-// methods that use it, and may else be null. `coarse_maps_ms`, if not null,
+// The estimate's `support[i].point` indexes `points`. Feature-metric refinement
+// takes the first descriptor of a point that has several. `lo_ransac` is needed
+// by methods that use it, and may else be null. `coarse_maps_ms`, if not null,
 // receives the time of the coarse maps.
 PoseEstimate Localize(const FeaturePreset& preset,
                       const QueryFeatures& query,

@@ -141,6 +141,34 @@ cv::Scalar TrafficLight(double share) {
           255.0 * std::min(1.0, 2.0 * share)};
 }
 
+void AppendRows(const std::vector<float>& from,
+                size_t begin,
+                size_t end,
+                size_t channels,
+                std::vector<float>* to) {
+  to->insert(to->end(),
+             from.begin() + begin * channels,
+             from.begin() + end * channels);
+}
+
+DescribedPoints Subset(const DescribedPoints& points,
+                       const std::vector<size_t>& indices,
+                       size_t coarse_channels,
+                       size_t fine_channels) {
+  DescribedPoints subset;
+  subset.rows.fusion = points.rows.fusion;
+  subset.rows.begins.push_back(0);
+  for (const size_t point : indices) {
+    const size_t begin = points.rows.Begin(point);
+    const size_t end = points.rows.End(point);
+    AppendRows(points.coarse, begin, end, coarse_channels, &subset.coarse);
+    AppendRows(points.fine, begin, end, fine_channels, &subset.fine);
+    subset.rows.begins.push_back(subset.rows.begins.back() + end - begin);
+    subset.xyz.push_back(points.xyz[point]);
+  }
+  return subset;
+}
+
 bool HasPose(const PoseEstimate& estimate) {
   return estimate.verdict != Verdict::kFailed;
 }
@@ -420,30 +448,29 @@ QueryPictures DrawQuery(const Image& query,
                         const std::string& title) {
   constexpr size_t kNumShown = 8;
   const CoarseMaps coarse = ComputeCoarseMaps(
-      points.coarse, features.coarse, preset.coarse_softmax_scale);
+      points.coarse, points.rows, features.coarse, preset.coarse_softmax_scale);
   const std::vector<size_t> shown =
       ChooseShownPoints(coarse.maps, camera, points.xyz, estimate, kNumShown);
 
   // The fine maps of these points alone.
-  const size_t coarse_channels = features.coarse.channels;
-  const size_t fine_channels = features.fine.channels;
-  std::vector<float> coarse_descriptors, fine_descriptors, log_sum_exps;
+  const DescribedPoints some =
+      Subset(points, shown, features.coarse.channels, features.fine.channels);
   std::vector<Eigen::Vector2d> centers;
-  for (const size_t point : shown) {
-    const float* const c = &points.coarse[point * coarse_channels];
-    const float* const f = &points.fine[point * fine_channels];
-    coarse_descriptors.insert(coarse_descriptors.end(), c, c + coarse_channels);
-    fine_descriptors.insert(fine_descriptors.end(), f, f + fine_channels);
-    log_sum_exps.push_back(coarse.log_sum_exps[point]);
+  for (const Eigen::Vector3d& point : some.xyz) {
     Eigen::Vector2d xy =
         Eigen::Vector2d::Constant(std::numeric_limits<double>::quiet_NaN());
-    Reproject(camera, estimate, points.xyz[point], &xy);
+    Reproject(camera, estimate, point, &xy);
     centers.push_back(xy);
   }
+  const std::vector<float> log_sum_exps =
+      ComputeCoarseMaps(
+          some.coarse, some.rows, features.coarse, preset.coarse_softmax_scale)
+          .log_sum_exps;
   const std::unique_ptr<LossMaps> fine = FineMaps({features.coarse,
                                                    features.fine,
-                                                   coarse_descriptors,
-                                                   fine_descriptors,
+                                                   some.coarse,
+                                                   some.fine,
+                                                   some.rows,
                                                    log_sum_exps,
                                                    preset.coarse_softmax_scale,
                                                    preset.fine_softmax_scale},

@@ -205,6 +205,7 @@ void LocalizationController::Estimate(const Query& query,
       ChoosePoints(model_,
                    references,
                    preset_,
+                   options_.fusion,
                    options_.estimation.max_num_points,
                    options_.random_seed,
                    &result->point3D_ids);
@@ -272,6 +273,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
       const DescribedPoints points = ChoosePoints(model_,
                                                   {cache_.Get(image_id)},
                                                   preset_,
+                                                  options_.fusion,
                                                   estimation.max_num_points,
                                                   options_.random_seed,
                                                   &point3D_ids);

@@ -21,6 +21,9 @@ namespace nre {
 struct LocalizationOptions {
   NreEstimationOptions estimation;
 
+  // How the descriptors of a point in several reference images make one map.
+  Fusion fusion = Fusion::kMean;
+
   // Without a pairs file: reference images that are tried, evenly spread over
   // the names if the model has more; points and hypotheses of a trial; and how
   // many of the best are then used.

@@ -81,21 +81,28 @@ struct Source {
   size_t row = 0;
 };
 
-// Mean of the unit descriptors in [begin, end), normalised, appended to
-// `descriptors`; false if they cancel out.
-bool AppendMean(
-    const std::vector<std::shared_ptr<const ReferenceDescription>>& references,
-    std::vector<float> ReferenceDescription::*member,
-    size_t channels,
-    const Source* begin,
-    const Source* end,
-    std::vector<float>* descriptors) {
+using References = std::vector<std::shared_ptr<const ReferenceDescription>>;
+
+const float* Row(const References& references,
+                 std::vector<float> ReferenceDescription::*member,
+                 size_t channels,
+                 const Source& source) {
+  return &((*references[source.reference]).*member)[source.row * channels];
+}
+
+// Appends the mean of the unit descriptors in [begin, end), normalised; false
+// if they cancel out.
+bool AppendMean(const References& references,
+                std::vector<float> ReferenceDescription::*member,
+                size_t channels,
+                const Source* begin,
+                const Source* end,
+                std::vector<float>* descriptors) {
   const size_t offset = descriptors->size();
   descriptors->resize(offset + channels, 0.0f);
   float* mean = &(*descriptors)[offset];
   for (const Source* source = begin; source != end; ++source) {
-    const float* row =
-        &((*references[source->reference]).*member)[source->row * channels];
+    const float* row = Row(references, member, channels, *source);
     for (size_t c = 0; c < channels; ++c) {
       mean[c] += row[c];
     }
@@ -114,6 +121,47 @@ bool AppendMean(
     mean[c] /= norm;
   }
   return true;
+}
+
+// Appends the rows of a point, observed in [begin, end), that `fusion` needs,
+// and returns their number; 0 if its descriptors cancel out.
+size_t AppendPoint(const References& references,
+                   const FeaturePreset& preset,
+                   Fusion fusion,
+                   const Source* begin,
+                   const Source* end,
+                   DescribedPoints* points) {
+  const size_t coarse_channels = preset.coarse->Channels();
+  const size_t fine_channels = preset.fine->Channels();
+  if (fusion == Fusion::kMean) {
+    if (!AppendMean(references,
+                    &ReferenceDescription::coarse,
+                    coarse_channels,
+                    begin,
+                    end,
+                    &points->coarse)) {
+      return 0;
+    }
+    if (!AppendMean(references,
+                    &ReferenceDescription::fine,
+                    fine_channels,
+                    begin,
+                    end,
+                    &points->fine)) {
+      points->coarse.resize(points->coarse.size() - coarse_channels);
+      return 0;
+    }
+    return 1;
+  }
+  if (fusion == Fusion::kNearest) {
+    end = begin + 1;
+  }
+  for (const Source* source = begin; source != end; ++source) {
+    const ReferenceDescription& reference = *references[source->reference];
+    AppendRow(reference.coarse, source->row, coarse_channels, &points->coarse);
+    AppendRow(reference.fine, source->row, fine_channels, &points->fine);
+  }
+  return end - begin;
 }
 
 }  // namespace
@@ -214,6 +262,7 @@ DescribedPoints ChoosePoints(
     const colmap::Reconstruction& model,
     const std::vector<std::shared_ptr<const ReferenceDescription>>& references,
     const FeaturePreset& preset,
+    Fusion fusion,
     size_t max_num_points,
     uint64_t seed,
     std::vector<colmap::point3D_t>* point3D_ids) {
@@ -247,31 +296,28 @@ DescribedPoints ChoosePoints(
   }
 
   DescribedPoints points;
+  points.rows.fusion = fusion;
+  points.rows.begins.push_back(0);
   point3D_ids->clear();
   for (size_t begin = 0, end = 0; begin < sources.size(); begin = end) {
     const colmap::point3D_t id = sources[begin].point3D_id;
     for (end = begin; end < sources.size() && sources[end].point3D_id == id;) {
       ++end;
     }
-    if (chosen.count(id) == 0 || !AppendMean(references,
-                                             &ReferenceDescription::coarse,
-                                             preset.coarse->Channels(),
-                                             sources.data() + begin,
-                                             sources.data() + end,
-                                             &points.coarse)) {
+    if (chosen.count(id) == 0) {
       continue;
     }
-    if (!AppendMean(references,
-                    &ReferenceDescription::fine,
-                    preset.fine->Channels(),
-                    sources.data() + begin,
-                    sources.data() + end,
-                    &points.fine)) {
-      points.coarse.resize(points.coarse.size() - preset.coarse->Channels());
-      continue;
+    const size_t num_rows = AppendPoint(references,
+                                        preset,
+                                        fusion,
+                                        sources.data() + begin,
+                                        sources.data() + end,
+                                        &points);
+    if (num_rows > 0) {
+      points.rows.begins.push_back(points.rows.begins.back() + num_rows);
+      points.xyz.push_back(XYZ(model.Point3D(id)));
+      point3D_ids->push_back(id);
     }
-    points.xyz.push_back(XYZ(model.Point3D(id)));
-    point3D_ids->push_back(id);
   }
   return points;
 }

@@ -61,12 +61,14 @@ class ReferenceCache {
 
 // Chooses at most `max_num_points` of the points that the references observe, a
 // random subset that depends on `seed` only. A point that several of them
-// observe gets the mean of its descriptors, normalised again. `point3D_ids`
-// receives the ids, ascending.
+// observe gets the descriptors that `fusion` needs: of the first of them
+// (kNearest; so the references are best given in order), their mean, normalised
+// again (kMean), or all. `point3D_ids` receives the ids, ascending.
 DescribedPoints ChoosePoints(
     const colmap::Reconstruction& model,
     const std::vector<std::shared_ptr<const ReferenceDescription>>& references,
     const FeaturePreset& preset,
+    Fusion fusion,
     size_t max_num_points,
     uint64_t seed,
     std::vector<colmap::point3D_t>* point3D_ids);

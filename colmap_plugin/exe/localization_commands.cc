@@ -47,6 +47,7 @@ struct CommandOptions {
   std::string method;
   std::string fpr_start;
   std::string fpr_loss;
+  std::string fusion;
   LocalizationOptions localization;
   int log_level = 1;
 };
@@ -57,6 +58,7 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   options->method = EstimationMethodName(estimation.method);
   options->fpr_start = EstimationMethodName(estimation.fpr_start);
   options->fpr_loss = FeatureMetricLossName(estimation.fpr.loss);
+  options->fusion = FusionName(localization.fusion);
   parser->AddPath(
       "input_path", &options->input_path, "folder of the model; not changed");
   parser->AddPath("output_path",
@@ -113,6 +115,11 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("NreEstimation.max_num_points",
               &estimation.max_num_points,
               "points that a pose is estimated from at most");
+  parser->Add("NreEstimation.fusion",
+              &options->fusion,
+              "map of a point from its descriptors in several references: "
+              "nearest (the first reference), mean (descriptor), max (of the "
+              "similarities) or sum (of the loss maps)");
   parser->Add("NreEstimation.num_hypotheses",
               &estimation.num_hypotheses,
               "P3P hypotheses");
@@ -154,6 +161,7 @@ void ParseNames(CommandOptions* options) {
   estimation.method = ParseEstimationMethod(options->method);
   estimation.fpr_start = ParseEstimationMethod(options->fpr_start);
   estimation.fpr.loss = ParseFeatureMetricLoss(options->fpr_loss);
+  options->localization.fusion = ParseFusion(options->fusion);
 }
 
 void CheckOptions(const CommandOptions& options) {

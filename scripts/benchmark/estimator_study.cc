@@ -283,12 +283,15 @@ class Study {
              preset.fine->Channels(),
              &points.fine);
     }
-    const CoarseMaps coarse = ComputeCoarseMaps(
-        points.coarse, pair.features->coarse, preset.coarse_softmax_scale);
+    const CoarseMaps coarse = ComputeCoarseMaps(points.coarse,
+                                                points.rows,
+                                                pair.features->coarse,
+                                                preset.coarse_softmax_scale);
     const FineMaps fine({pair.features->coarse,
                          pair.features->fine,
                          points.coarse,
                          points.fine,
+                         points.rows,
                          coarse.log_sum_exps,
                          preset.coarse_softmax_scale,
                          preset.fine_softmax_scale},

@@ -78,7 +78,8 @@ void ForEachRealPair(const std::string& folder,
       references.push_back(cache.Get(image_id));
     }
     std::vector<colmap::point3D_t> ids;
-    return ChoosePoints(model, references, preset, kAll, 0, &ids);
+    return ChoosePoints(
+        model, references, preset, Fusion::kMean, kAll, 0, &ids);
   };
 
   for (const StudyQuery& query :

@@ -32,11 +32,12 @@ struct Query {
   FeatureMap coarse_features = preset.coarse->Extract(image);
   FeatureMap fine_features = preset.fine->Extract(image);
   CoarseMaps coarse = ComputeCoarseMaps(
-      points.coarse, coarse_features, preset.coarse_softmax_scale);
+      points.coarse, points.rows, coarse_features, preset.coarse_softmax_scale);
   FineMaps fine_source{{coarse_features,
                         fine_features,
                         points.coarse,
                         points.fine,
+                        points.rows,
                         coarse.log_sum_exps,
                         preset.coarse_softmax_scale,
                         preset.fine_softmax_scale},
@@ -81,6 +82,7 @@ void BM_CoarseMaps1000Points(benchmark::State& state) {
   for (auto _ : state) {
     benchmark::DoNotOptimize(
         ComputeCoarseMaps(query.points.coarse,
+                          query.points.rows,
                           query.coarse_features,
                           query.preset.coarse_softmax_scale));
   }

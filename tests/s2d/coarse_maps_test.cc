@@ -60,10 +60,82 @@ TEST(ComputeCoarseMaps, IsTheTruncatedSoftmax) {
   for (const int num_points : {1, 2, 31, 32, 33, 64, 65}) {
     const std::vector<float> descriptors =
         RandomDescriptors(num_points, kChannels, &random);
-    ExpectBruteForce(ComputeCoarseMaps(descriptors, features, kScale),
+    ExpectBruteForce(ComputeCoarseMaps(descriptors, {}, features, kScale),
                      descriptors,
                      features,
                      kScale);
+  }
+}
+
+// Points of 1 to 40 descriptors, so that they lie across the tiles' borders.
+FusedDescriptors RaggedRows(Fusion fusion, int num_points) {
+  FusedDescriptors rows;
+  rows.fusion = fusion;
+  rows.begins.push_back(0);
+  for (int i = 0; i < num_points; ++i) {
+    rows.begins.push_back(rows.begins.back() + (i % 5 == 4 ? 40 : 1 + i % 5));
+  }
+  return rows;
+}
+
+TEST(ComputeCoarseMaps, MaxIsTheSoftmaxOfTheBestSimilarity) {
+  Random random(6);
+  const FeatureMap features = Features(&random);
+  const FusedDescriptors rows = RaggedRows(Fusion::kMax, 13);
+  const std::vector<float> descriptors = RandomDescriptors(
+      static_cast<int>(rows.begins.back()), kChannels, &random);
+  const CoarseMaps maps =
+      ComputeCoarseMaps(descriptors, rows, features, kScale);
+  ASSERT_EQ(maps.maps.NumPoints(), 13u);
+  ASSERT_EQ(maps.log_sum_exps.size(), 13u);
+  const double log_categories = std::log(1.0 + kWidth * kHeight);
+  for (size_t i = 0; i < 13; ++i) {
+    std::vector<double> logits(kWidth * kHeight, -1e9);
+    for (size_t row = rows.begins[i]; row < rows.begins[i + 1]; ++row) {
+      const std::vector<double> others =
+          BruteForceLogits(&descriptors[row * kChannels], features, kScale);
+      for (size_t k = 0; k < logits.size(); ++k) {
+        logits[k] = std::max(logits[k], others[k]);
+      }
+    }
+    const double log_sum_exp = BruteForceLogSumExp(logits);
+    EXPECT_NEAR(maps.log_sum_exps[i], log_sum_exp, 1e-5 * kScale);
+    for (int y = 0; y < kHeight; ++y) {
+      for (int x = 0; x < kWidth; ++x) {
+        ASSERT_NEAR(
+            maps.maps.Weight(i, {x, y}),
+            std::max(0.0,
+                     log_categories + logits[y * kWidth + x] - log_sum_exp),
+            1e-5 * kScale);
+      }
+    }
+  }
+}
+
+TEST(ComputeCoarseMaps, SumIsTheMeanOfTheLossMaps) {
+  Random random(7);
+  const FeatureMap features = Features(&random);
+  const FusedDescriptors rows = RaggedRows(Fusion::kSum, 13);
+  const std::vector<float> descriptors = RandomDescriptors(
+      static_cast<int>(rows.begins.back()), kChannels, &random);
+  const CoarseMaps fused =
+      ComputeCoarseMaps(descriptors, rows, features, kScale);
+  const CoarseMaps single =
+      ComputeCoarseMaps(descriptors, {}, features, kScale);
+  ASSERT_EQ(fused.maps.NumPoints(), 13u);
+  ASSERT_EQ(fused.log_sum_exps, single.log_sum_exps);
+  for (size_t i = 0; i < 13; ++i) {
+    for (int y = 0; y < kHeight; ++y) {
+      for (int x = 0; x < kWidth; ++x) {
+        double sum = 0.0;
+        for (size_t row = rows.begins[i]; row < rows.begins[i + 1]; ++row) {
+          sum += single.maps.Weight(row, {x, y});
+        }
+        ASSERT_NEAR(fused.maps.Weight(i, {x, y}),
+                    sum / (rows.begins[i + 1] - rows.begins[i]),
+                    1e-5 * kScale);
+      }
+    }
   }
 }
 
@@ -77,7 +149,7 @@ TEST(ComputeCoarseMaps, PeaksAtTheDescriptorsCell) {
   }
   // A scale that the exponential function alone would not bear.
   for (const float scale : {60.0f, 1000.0f}) {
-    const CoarseMaps maps = ComputeCoarseMaps(descriptors, features, scale);
+    const CoarseMaps maps = ComputeCoarseMaps(descriptors, {}, features, scale);
     ExpectBruteForce(maps, descriptors, features, scale);
     for (int i = 0; i < 40; ++i) {
       EXPECT_EQ(maps.maps.Summarize(i).peak,
@@ -91,7 +163,7 @@ TEST(ComputeCoarseMaps, KeepsTheGeometry) {
   const FeatureMap features = Features(&random);
   const LossMaps::Geometry geometry =
       ComputeCoarseMaps(
-          RandomDescriptors(1, kChannels, &random), features, kScale)
+          RandomDescriptors(1, kChannels, &random), {}, features, kScale)
           .maps.geometry();
   EXPECT_EQ(geometry.width, kWidth);
   EXPECT_EQ(geometry.height, kHeight);
@@ -104,7 +176,7 @@ TEST(ComputeCoarseMaps, ZeroDescriptorsSayNothing) {
   FeatureMap features = Features(&random);
   const double uniform = std::log(1.0 + 1.0 / (kWidth * kHeight));
   const std::vector<float> zero(kChannels, 0.0f);
-  CoarseMaps maps = ComputeCoarseMaps(zero, features, kScale);
+  CoarseMaps maps = ComputeCoarseMaps(zero, {}, features, kScale);
   EXPECT_NEAR(maps.log_sum_exps[0], std::log(kWidth * kHeight), 1e-5);
   EXPECT_NEAR(maps.maps.Weight(0, {4.3, 5.7}), uniform, 1e-5);
 
@@ -112,7 +184,7 @@ TEST(ComputeCoarseMaps, ZeroDescriptorsSayNothing) {
   std::fill_n(features.data.begin() + 100 * kChannels, 50 * kChannels, 0.0f);
   const std::vector<float> descriptors =
       RandomDescriptors(33, kChannels, &random);
-  ExpectBruteForce(ComputeCoarseMaps(descriptors, features, kScale),
+  ExpectBruteForce(ComputeCoarseMaps(descriptors, {}, features, kScale),
                    descriptors,
                    features,
                    kScale);
@@ -120,7 +192,7 @@ TEST(ComputeCoarseMaps, ZeroDescriptorsSayNothing) {
 
 TEST(ComputeCoarseMaps, NoPointsNoMaps) {
   Random random(5);
-  const CoarseMaps maps = ComputeCoarseMaps({}, Features(&random), kScale);
+  const CoarseMaps maps = ComputeCoarseMaps({}, {}, Features(&random), kScale);
   EXPECT_EQ(maps.maps.NumPoints(), 0u);
   EXPECT_TRUE(maps.log_sum_exps.empty());
 }

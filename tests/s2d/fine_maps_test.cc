@@ -23,6 +23,7 @@ struct Example {
   FeatureMap fine;
   std::vector<float> coarse_descriptors;
   std::vector<float> fine_descriptors;
+  FusedDescriptors rows;
   std::vector<float> log_sum_exps;
 
   Example(const FeatureMap& coarse,
@@ -34,8 +35,24 @@ struct Example {
         coarse_descriptors(
             RandomDescriptors(num_points, coarse.channels, random)),
         fine_descriptors(RandomDescriptors(num_points, fine.channels, random)),
-        log_sum_exps(ComputeCoarseMaps(coarse_descriptors, coarse, kCoarseScale)
-                         .log_sum_exps) {}
+        log_sum_exps(
+            ComputeCoarseMaps(coarse_descriptors, {}, coarse, kCoarseScale)
+                .log_sum_exps) {}
+
+  // Points of 1, 2, 3, 4, 1, 2, 3, 4 ... of the descriptors, together
+  // `num_points`.
+  void Fuse(Fusion fusion, int num_points) {
+    rows.fusion = fusion;
+    rows.begins = {0};
+    for (int i = 0; i < num_points; ++i) {
+      rows.begins.push_back(rows.begins.back() + 1 + i % 4);
+    }
+    coarse_descriptors.resize(rows.begins.back() * coarse.channels);
+    fine_descriptors.resize(rows.begins.back() * fine.channels);
+    log_sum_exps =
+        ComputeCoarseMaps(coarse_descriptors, rows, coarse, kCoarseScale)
+            .log_sum_exps;
+  }
 
   std::unique_ptr<LossMaps> Compute(const std::vector<Eigen::Vector2d>& xys,
                                     int window_size,
@@ -44,6 +61,7 @@ struct Example {
                                fine,
                                coarse_descriptors,
                                fine_descriptors,
+                               rows,
                                log_sum_exps,
                                kCoarseScale,
                                kFineScale};
@@ -85,20 +103,38 @@ double SharedLength(double a, double b, double b_size) {
                       std::max(a - 0.5, b - 0.5 * b_size));
 }
 
-// Appendix D.1, steps 1 to 5, cell by cell. -1 for cells beyond the window.
+// In every cell the largest logit of the descriptors [begin, end).
+std::vector<double> LargestLogits(const std::vector<float>& descriptors,
+                                  size_t begin,
+                                  size_t end,
+                                  const FeatureMap& features,
+                                  double softmax_scale) {
+  std::vector<double> largest;
+  for (size_t row = begin; row < end; ++row) {
+    const std::vector<double> logits = BruteForceLogits(
+        &descriptors[row * features.channels], features, softmax_scale);
+    largest.resize(logits.size(), logits[0]);
+    for (size_t k = 0; k < logits.size(); ++k) {
+      largest[k] = row == begin ? logits[k] : std::max(largest[k], logits[k]);
+    }
+  }
+  return largest;
+}
+
+// Appendix D.1, steps 1 to 5, cell by cell, of the most similar of the
+// descriptors [begin, end). -1 for cells beyond the window.
 std::vector<double> BruteForceWeights(const Example& example,
-                                      int point,
+                                      size_t begin,
+                                      size_t end,
                                       const Eigen::Vector2d& xy,
                                       int window_size) {
   const FeatureMap& coarse = example.coarse;
   const FeatureMap& fine = example.fine;
-  const std::vector<double> coarse_logits =
-      BruteForceLogits(&example.coarse_descriptors[point * coarse.channels],
-                       coarse,
-                       kCoarseScale);
+  const std::vector<double> coarse_logits = LargestLogits(
+      example.coarse_descriptors, begin, end, coarse, kCoarseScale);
   const double coarse_log_sum = BruteForceLogSumExp(coarse_logits);
-  const std::vector<double> fine_logits = BruteForceLogits(
-      &example.fine_descriptors[point * fine.channels], fine, kFineScale);
+  const std::vector<double> fine_logits =
+      LargestLogits(example.fine_descriptors, begin, end, fine, kFineScale);
 
   // 1, 2: the softmax over the cells of the window, those nearest to xy.
   const Eigen::Vector2d center = fine.map_from_image * xy;
@@ -146,6 +182,28 @@ std::vector<double> BruteForceWeights(const Example& example,
   return weights;
 }
 
+// The weights of a point's map, its descriptors fused.
+std::vector<double> FusedWeights(const Example& example,
+                                 int point,
+                                 const Eigen::Vector2d& xy,
+                                 int window_size) {
+  const size_t begin = example.rows.Begin(point);
+  const size_t end = example.rows.End(point);
+  if (example.rows.fusion != Fusion::kSum) {
+    return BruteForceWeights(example, begin, end, xy, window_size);
+  }
+  std::vector<double> mean;
+  for (size_t row = begin; row < end; ++row) {
+    const std::vector<double> weights =
+        BruteForceWeights(example, row, row + 1, xy, window_size);
+    mean.resize(weights.size());
+    for (size_t k = 0; k < weights.size(); ++k) {
+      mean[k] += weights[k] / (end - begin);
+    }
+  }
+  return mean;
+}
+
 void ExpectBruteForce(const Example& example,
                       const std::vector<Eigen::Vector2d>& xys,
                       int window_size) {
@@ -161,7 +219,7 @@ void ExpectBruteForce(const Example& example,
             example.fine.map_from_image.offset);
   for (size_t i = 0; i < xys.size(); ++i) {
     const std::vector<double> expected =
-        BruteForceWeights(example, i, xys[i], window_size);
+        FusedWeights(example, i, xys[i], window_size);
     for (int k = 0; k < width * example.fine.height; ++k) {
       ASSERT_NEAR(maps->Weight(i, {k % width, k / width}),
                   std::max(0.0, expected[k]),
@@ -186,6 +244,15 @@ TEST(FineMaps, AreThoseOfAppendixD1) {
   const Example example = Aligned(40, &random);
   ExpectBruteForce(example, Positions(40, &random), 64);
   ExpectBruteForce(example, Positions(40, &random), 16);
+}
+
+TEST(FineMaps, FuseSeveralDescriptors) {
+  Random random(7);
+  for (const Fusion fusion : {Fusion::kMax, Fusion::kSum}) {
+    Example example = Unaligned(100, &random);
+    example.Fuse(fusion, 40);
+    ExpectBruteForce(example, Positions(40, &random), 24);
+  }
 }
 
 TEST(FineMaps, GridsNeedNotBeAligned) {

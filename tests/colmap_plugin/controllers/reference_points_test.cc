@@ -150,8 +150,13 @@ TEST_F(ReferencePoints, UnusableReferences) {
 TEST_F(ReferencePoints, MeanOfDescriptorsIsNormalised) {
   ReferenceCache cache(model_, folder_.path(), preset_, 10);
   std::vector<colmap::point3D_t> ids;
-  const DescribedPoints points =
-      ChoosePoints(model_, {cache.Get(1), cache.Get(2)}, preset_, 100, 0, &ids);
+  const DescribedPoints points = ChoosePoints(model_,
+                                              {cache.Get(1), cache.Get(2)},
+                                              preset_,
+                                              Fusion::kMean,
+                                              100,
+                                              0,
+                                              &ids);
   EXPECT_THAT(ids, ElementsAre(1, 2, 3, 4, 5, 6));
   ASSERT_EQ(points.size(), 6);
   EXPECT_EQ(points.xyz[3], XYZ(model_.Point3D(4)));
@@ -159,6 +164,31 @@ TEST_F(ReferencePoints, MeanOfDescriptorsIsNormalised) {
     EXPECT_NEAR(value, std::sqrt(0.5f), 1e-6f);
   }
   EXPECT_EQ(points.fine, points.coarse);
+}
+
+// The descriptor of image 1 is (1, 0), that of image 2 (0, 1).
+TEST_F(ReferencePoints, FusionsGetTheDescriptorsTheyNeed) {
+  ReferenceCache cache(model_, folder_.path(), preset_, 10);
+  std::vector<colmap::point3D_t> ids;
+  const auto choose = [&](Fusion fusion) {
+    return ChoosePoints(
+        model_, {cache.Get(2), cache.Get(1)}, preset_, fusion, 100, 0, &ids);
+  };
+  const DescribedPoints nearest = choose(Fusion::kNearest);
+  ASSERT_EQ(nearest.coarse.size(), 12);
+  EXPECT_THAT(nearest.rows.begins, ElementsAre(0, 1, 2, 3, 4, 5, 6));
+  for (size_t i = 0; i < 12; ++i) {
+    EXPECT_NEAR(nearest.coarse[i], i % 2, 1e-6f);
+  }
+  for (const Fusion fusion : {Fusion::kMax, Fusion::kSum}) {
+    const DescribedPoints points = choose(fusion);
+    EXPECT_EQ(points.rows.fusion, fusion);
+    EXPECT_THAT(points.rows.begins, ElementsAre(0, 2, 4, 6, 8, 10, 12));
+    ASSERT_EQ(points.fine.size(), 24);
+    for (size_t i = 0; i < 24; ++i) {
+      EXPECT_NEAR(points.fine[i], i % 4 == 1 || i % 4 == 2, 1e-6f);
+    }
+  }
 }
 
 TEST_F(ReferencePoints, SubsetsDependOnTheSeedOnly) {
@@ -169,8 +199,12 @@ TEST_F(ReferencePoints, SubsetsDependOnTheSeedOnly) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     std::vector<colmap::point3D_t> ids;
     std::vector<colmap::point3D_t> ids_of_other_order;
-    EXPECT_EQ(ChoosePoints(model_, {a, b}, preset_, 3, seed, &ids).size(), 3);
-    ChoosePoints(model_, {b, a}, preset_, 3, seed, &ids_of_other_order);
+    EXPECT_EQ(
+        ChoosePoints(model_, {a, b}, preset_, Fusion::kMean, 3, seed, &ids)
+            .size(),
+        3);
+    ChoosePoints(
+        model_, {b, a}, preset_, Fusion::kMean, 3, seed, &ids_of_other_order);
     EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
     EXPECT_EQ(ids, ids_of_other_order);
     subsets.insert(ids);
@@ -180,7 +214,8 @@ TEST_F(ReferencePoints, SubsetsDependOnTheSeedOnly) {
 
 TEST_F(ReferencePoints, NoReferencesNoPoints) {
   std::vector<colmap::point3D_t> ids = {1};
-  EXPECT_EQ(ChoosePoints(model_, {}, preset_, 3, 0, &ids).size(), 0);
+  EXPECT_EQ(ChoosePoints(model_, {}, preset_, Fusion::kMean, 3, 0, &ids).size(),
+            0);
   EXPECT_THAT(ids, IsEmpty());
 }
 
