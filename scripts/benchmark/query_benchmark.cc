@@ -159,6 +159,7 @@ PoseEstimate RunQuery(const FeaturePreset& preset,
                                          points,
                                          NreEstimationOptions(),
                                          /*seed=*/0,
+                                         /*lo_ransac=*/nullptr,
                                          &coarse_maps_ms);
   const Stopwatch::Lap pose_stage = step.TakeLap();
   table->query.values.push_back(total.TakeLap().wall_ms);
