@@ -1,8 +1,6 @@
 #include "scripts/benchmark/estimator_study_real.h"
 
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <vector>
 
 #include "colmap_plugin/compat/camera.h"
@@ -22,23 +20,8 @@ struct StudyQuery {
   Rigid3d cam_from_world;
 };
 
-// hloc's lines: name qw qx qy qz tx ty tz.
-std::map<std::string, Rigid3d> ReadPoses(const std::string& path) {
-  std::map<std::string, Rigid3d> poses;
-  std::ifstream file(path);
-  std::string name;
-  Rigid3d pose;
-  while (file >> name >> pose.rotation.w() >> pose.rotation.x() >>
-         pose.rotation.y() >> pose.rotation.z() >> pose.translation.x() >>
-         pose.translation.y() >> pose.translation.z()) {
-    poses[name] = pose;
-  }
-  return poses;
-}
-
 std::vector<StudyQuery> ListedQueries(const std::string& folder) {
-  const std::map<std::string, Rigid3d> poses =
-      ReadPoses(folder + "/queries_gt.txt");
+  const Poses poses = ReadPoses(folder + "/queries_gt.txt");
   std::vector<StudyQuery> queries;
   for (const Query& query : ReadQueryList(folder + "/queries.txt")) {
     const auto pose = poses.find(query.name);
