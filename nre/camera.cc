@@ -1,6 +1,7 @@
 #include "nre/camera.h"
 
 #include <limits>
+#include <stdexcept>
 
 namespace nre {
 
@@ -30,6 +31,51 @@ bool PinholeCamera::Unproject(const Eigen::Vector2d& xy,
   *bearing = Eigen::Vector3d((xy.x() - cx_) / fx_, (xy.y() - cy_) / fy_, 1.0)
                  .normalized();
   return true;
+}
+
+ScaledCamera::ScaledCamera(const Camera& camera, double scale)
+    : ScaledCamera(camera, PrincipalPoint(camera), scale) {}
+
+bool ScaledCamera::Project(const Eigen::Vector3d& point_in_cam,
+                           Eigen::Vector2d* xy,
+                           Eigen::Matrix<double, 2, 3>* jacobian) const {
+  if (!camera_->Project(point_in_cam, xy, jacobian)) {
+    return false;
+  }
+  *xy = principal_point_ + scale_ * (*xy - principal_point_);
+  if (jacobian != nullptr) {
+    *jacobian *= scale_;
+  }
+  return xy->allFinite();
+}
+
+bool ScaledCamera::Unproject(const Eigen::Vector2d& xy,
+                             Eigen::Vector3d* bearing) const {
+  return camera_->Unproject(principal_point_ + (xy - principal_point_) / scale_,
+                            bearing);
+}
+
+std::vector<Eigen::Vector2d> ProjectAll(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const Rigid3d& cam_from_world) {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  std::vector<Eigen::Vector2d> xys(points_in_world.size());
+  for (size_t i = 0; i < xys.size(); ++i) {
+    if (!camera.Project(
+            cam_from_world * points_in_world[i], &xys[i], nullptr)) {
+      xys[i].setConstant(kNone);
+    }
+  }
+  return xys;
+}
+
+Eigen::Vector2d PrincipalPoint(const Camera& camera) {
+  Eigen::Vector2d xy;
+  if (!camera.Project(Eigen::Vector3d::UnitZ(), &xy, nullptr)) {
+    throw std::invalid_argument("The camera does not see its optical axis.");
+  }
+  return xy;
 }
 
 }  // namespace nre

@@ -1,7 +1,11 @@
 // Cameras as the estimator sees them: an abstract projection with Jacobian.
 #pragma once
 
+#include <vector>
+
 #include <Eigen/Core>
+
+#include "nre/rigid3.h"
 
 namespace nre {
 
@@ -53,5 +57,52 @@ class PinholeCamera : public Camera {
   int height_;
   double fx_, fy_, cx_, cy_;
 };
+
+// A camera with another focal length. In all of COLMAP's models but the
+// panorama an image position is the principal point plus the focal length(s)
+// times a distorted normalised position, so that another focal length scales
+// the image about the principal point; the ratio of fx and fy and the
+// distortion stay.
+class ScaledCamera : public Camera {
+ public:
+  // Keeps the reference. Its focal length is `scale` > 0 times that of
+  // `camera`, which must see the point (0, 0, 1): its principal point.
+  ScaledCamera(const Camera& camera, double scale);
+  ScaledCamera(const Camera& camera,
+               const Eigen::Vector2d& principal_point,
+               double scale)
+      : camera_(&camera), principal_point_(principal_point), scale_(scale) {}
+
+  int Width() const override { return camera_->Width(); }
+  int Height() const override { return camera_->Height(); }
+  double MeanFocalLength() const override {
+    return scale_ * camera_->MeanFocalLength();
+  }
+  bool Project(const Eigen::Vector3d& point_in_cam,
+               Eigen::Vector2d* xy,
+               Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  bool Unproject(const Eigen::Vector2d& xy,
+                 Eigen::Vector3d* bearing) const override;
+
+  // d(xy) / d(ln scale) at an image position.
+  Eigen::Vector2d LogScaleJacobian(const Eigen::Vector2d& xy) const {
+    return xy - principal_point_;
+  }
+
+ private:
+  const Camera* camera_;
+  Eigen::Vector2d principal_point_;
+  double scale_;
+};
+
+// Image coordinates of world points; NaN for points that have no image.
+std::vector<Eigen::Vector2d> ProjectAll(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const Rigid3d& cam_from_world);
+
+// The image of the optical axis. Throws std::invalid_argument if the camera
+// has none.
+Eigen::Vector2d PrincipalPoint(const Camera& camera);
 
 }  // namespace nre

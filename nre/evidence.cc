@@ -8,7 +8,7 @@
 
 #include <Eigen/Cholesky>
 
-#include "nre/gnc.h"
+#include "nre/joint_estimation.h"
 #include "nre/peaks.h"
 
 namespace nre {
@@ -74,27 +74,29 @@ void FindSupport(const Camera& camera,
   }
 }
 
-double LogFalseAlarms(int num_points, int num_support, double chance) {
-  if (num_support <= 3) {
+double LogFalseAlarms(int num_points, int num_support, double chance, int m) {
+  if (num_support <= m) {
     return 0.0;
   }
-  const double log_false_alarms = std::log(std::max(1, num_points - 3)) +
+  const double log_false_alarms = std::log(std::max(1, num_points - m)) +
                                   LogBinomial(num_points, num_support) +
-                                  LogBinomial(num_support, 3) +
-                                  (num_support - 3) * std::log(chance);
+                                  LogBinomial(num_support, m) +
+                                  (num_support - m) * std::log(chance);
   return std::min(0.0, log_false_alarms / std::log(10.0));
 }
 
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,
-                   PoseEstimate* estimate) {
+                   PoseEstimate* estimate,
+                   const Priors& priors) {
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   const auto reject = [&](const std::string& reason) {
     estimate->verdict = Verdict::kRejected;
     estimate->reason = reason;
   };
 
+  estimate->focal_length_px = camera.MeanFocalLength();
   BlockCounter all_blocks, support_blocks;
   Eigen::Vector2d xy;
   for (const Eigen::Vector3d& point : points_in_world) {
@@ -113,8 +115,11 @@ void JudgeEvidence(const Camera& camera,
   const int num_support = support_blocks.Count();
   const double chance =
       M_PI * kMaxSupportDistance * kMaxSupportDistance / fine.CellsPerMap();
-  estimate->log_false_alarms = LogFalseAlarms(
-      std::max(all_blocks.Count(), num_support), num_support, chance);
+  estimate->log_false_alarms =
+      LogFalseAlarms(std::max(all_blocks.Count(), num_support),
+                     num_support,
+                     chance,
+                     priors.focal_length ? 4 : 3);
   if (num_support < kMinSupport ||
       estimate->log_false_alarms > kMaxLogFalseAlarms) {
     std::ostringstream reason;
@@ -123,15 +128,21 @@ void JudgeEvidence(const Camera& camera,
     return reject(reason.str());
   }
 
-  const Matrix6d hessian =
-      PoseHessian(camera, points_in_world, fine, 1.0, estimate->cam_from_world);
-  const Eigen::LLT<Matrix6d> cholesky(hessian);
+  const Eigen::MatrixXd hessian = JointHessian(
+      camera, points_in_world, fine, 1.0, priors, estimate->cam_from_world);
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
   if (cholesky.info() != Eigen::Success) {
     return reject(
         "the maps do not determine the pose: the Hessian of their cost is not "
         "positive definite");
   }
-  estimate->covariance = cholesky.solve(Matrix6d::Identity());
+  const Eigen::MatrixXd joint_covariance =
+      cholesky.solve(Eigen::MatrixXd::Identity(hessian.rows(), hessian.cols()));
+  estimate->covariance = joint_covariance.topLeftCorner<6, 6>();
+  if (priors.focal_length) {
+    estimate->focal_length_std_px =
+        estimate->focal_length_px * std::sqrt(joint_covariance(6, 6));
+  }
   const Matrix6d& covariance = estimate->covariance;
   const double rotation_std_deg =
       std::sqrt(covariance.topLeftCorner<3, 3>().trace()) * 180.0 / M_PI;

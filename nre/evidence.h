@@ -25,17 +25,22 @@ void FindSupport(const Camera& camera,
 
 // log10 of the expected number of poses that `num_support` of `num_points`
 // points would support by chance, each with probability `chance`, if poses go
-// through any three points: (N - 3) C(N, k) C(k, 3) chance^(k - 3) (Moisan,
+// through any `m` points: (N - m) C(N, k) C(k, m) chance^(k - m) (Moisan,
 // Moulon, Monasse, "Automatic Homographic Registration of a Pair of Images,
-// with A Contrario Elimination of Outliers", IPOL 2012, with P3P's samples of
-// three). At most 0, which is no evidence.
-double LogFalseAlarms(int num_points, int num_support, double chance);
+// with A Contrario Elimination of Outliers", IPOL 2012). Three points fix a
+// pose, four a pose and a focal length. At most 0, which is no evidence.
+double LogFalseAlarms(int num_points,
+                      int num_support,
+                      double chance,
+                      int m = 3);
 
-// Fills covariance, evidence, verdict and reason of `estimate` from its pose,
-// its support and its fine maps.
+// Fills covariance, focal length, evidence, verdict and reason of `estimate`
+// from its pose, its support and its fine maps. `camera` has the focal length
+// found, if `priors` say that it was unknown.
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,
-                   PoseEstimate* estimate);
+                   PoseEstimate* estimate,
+                   const Priors& priors = Priors());
 
 }  // namespace nre

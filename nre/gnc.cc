@@ -286,11 +286,15 @@ GncSummary RefinePoseGncCeres(
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& maps,
     const GncOptions& options,
-    Rigid3d* cam_from_world) {
+    const Priors& priors,
+    FocalPose* pose) {
   double sigma = options.sigmas.front();
   std::vector<double> values(points_in_world.size(), 0.0);
-  double* rotation = cam_from_world->rotation.coeffs().data();
-  double* translation = cam_from_world->translation.data();
+  double* rotation = pose->cam_from_world.rotation.coeffs().data();
+  double* translation = pose->cam_from_world.translation.data();
+  double log_scale = std::log(pose->focal_scale);
+  const Eigen::Vector2d principal_point =
+      priors.focal_length ? PrincipalPoint(camera) : Eigen::Vector2d::Zero();
 
   ceres::EigenQuaternionManifold manifold;
   ceres::Problem::Options problem_options;
@@ -299,13 +303,39 @@ GncSummary RefinePoseGncCeres(
   ceres::Problem problem(problem_options);
   problem.AddParameterBlock(rotation, 4, &manifold);
   problem.AddParameterBlock(translation, 3);
+  if (priors.focal_length) {
+    const double focal_length = camera.MeanFocalLength();
+    problem.AddParameterBlock(&log_scale, 1);
+    problem.SetParameterLowerBound(
+        &log_scale, 0, std::log(priors.focal_length->min_px / focal_length));
+    problem.SetParameterUpperBound(
+        &log_scale, 0, std::log(priors.focal_length->max_px / focal_length));
+  }
   for (size_t i = 0; i < points_in_world.size(); ++i) {
+    const Eigen::Vector3d& point = points_in_world[i];
+    if (priors.focal_length) {
+      problem.AddResidualBlock(
+          new NreFocalCostFunction(
+              &camera, principal_point, &maps, i, point, &sigma, &values[i]),
+          nullptr,
+          rotation,
+          translation,
+          &log_scale);
+    } else {
+      problem.AddResidualBlock(
+          new NreCostFunction(&camera, &maps, i, point, &sigma, &values[i]),
+          nullptr,
+          rotation,
+          translation);
+    }
+  }
+  if (priors.position) {
     problem.AddResidualBlock(
-        new NreCostFunction(
-            &camera, &maps, i, points_in_world[i], &sigma, &values[i]),
-        nullptr,
-        rotation,
-        translation);
+        CreatePositionCost(*priors.position), nullptr, rotation, translation);
+  }
+  if (priors.gravity) {
+    problem.AddResidualBlock(
+        CreateGravityCost(*priors.gravity), nullptr, rotation);
   }
 
   ceres::Solver::Options solver_options;
@@ -330,7 +360,10 @@ GncSummary RefinePoseGncCeres(
     result.num_steps += summary.num_successful_steps;
     result.converged = summary.termination_type == ceres::CONVERGENCE;
   }
-  cam_from_world->rotation.normalize();
+  pose->cam_from_world.rotation.normalize();
+  if (priors.focal_length) {
+    pose->focal_scale = std::exp(log_scale);
+  }
   result.cost = std::accumulate(values.begin(), values.end(), 0.0);
   return result;
 }

@@ -8,6 +8,7 @@
 
 #include "nre/camera.h"
 #include "nre/loss_maps.h"
+#include "nre/priors.h"
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -50,15 +51,24 @@ GncSummary RefinePoseGnc(const Camera& camera,
                          const GncOptions& options,
                          Rigid3d* cam_from_world);
 
+// A pose, and how many times longer than the camera's its focal length is (1
+// where that is known); see ScaledCamera.
+struct FocalPose {
+  Rigid3d cam_from_world;
+  double focal_scale = 1.0;
+};
+
 // The same by Ceres on one NreCostFunction per point, by IRLS steps only. Many
-// times slower; the reference for RefinePoseGnc(), and the pattern for problems
-// with more unknowns.
+// times slower; the reference for RefinePoseGnc(), and the way for more
+// unknowns: minimises Eq. 9 plus PriorCost(), and refines the focal length,
+// within its range, if `priors` say that it is unknown.
 GncSummary RefinePoseGncCeres(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& maps,
     const GncOptions& options,
-    Rigid3d* cam_from_world);
+    const Priors& priors,
+    FocalPose* pose);
 
 // Mean NRE per point (Eq. 6): ln|Omega^| for a point behind the camera.
 double MeanNre(const Camera& camera,

@@ -84,8 +84,12 @@ class Scorer {
   Scorer(const Camera& camera,
          const std::vector<Eigen::Vector3d>& points_in_world,
          const LossMaps& maps,
-         const std::vector<LossMaps::Summary>& summaries)
-      : camera_(camera), points_(points_in_world), maps_(maps) {
+         const std::vector<LossMaps::Summary>& summaries,
+         const Priors* priors)
+      : camera_(camera),
+        points_(points_in_world),
+        maps_(maps),
+        priors_(priors) {
     order_.resize(summaries.size());
     std::iota(order_.begin(), order_.end(), 0);
     std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) {
@@ -104,7 +108,8 @@ class Scorer {
   double operator()(const Rigid3d& cam_from_world, double min_score) const {
     const Eigen::Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
     const MapFromImage& map_from_image = maps_.geometry().map_from_image;
-    double score = 0.0;
+    double score =
+        priors_ != nullptr ? -PriorCost(*priors_, cam_from_world) : 0.0;
     Eigen::Vector2d xy;
     for (size_t i = 0; i < order_.size(); ++i) {
       if (score + remaining_[i] < min_score) {
@@ -148,6 +153,7 @@ class Scorer {
   const Camera& camera_;
   const std::vector<Eigen::Vector3d>& points_;
   const LossMaps& maps_;
+  const Priors* priors_;  // may be null
   std::vector<size_t> order_;
   std::vector<double> remaining_;  // sum of the peaks from order_[i] on
 };
@@ -215,7 +221,7 @@ std::vector<PoseHypothesis> SamplePosesMsac(
   if (candidates.size() < 3) {
     return poses;
   }
-  const Scorer scorer(camera, points_in_world, maps, summaries);
+  const Scorer scorer(camera, points_in_world, maps, summaries, options.priors);
 
   // As in the published estimator, the weight falls linearly with the entropy;
   // the highest one keeps a small chance.

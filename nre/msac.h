@@ -9,6 +9,7 @@
 
 #include "nre/camera.h"
 #include "nre/loss_maps.h"
+#include "nre/priors.h"
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -27,13 +28,16 @@ struct MsacOptions {
   // Two poses are distinct if they project points, on average, at least this
   // far apart (map cells).
   double min_distance_cells = 3.0;
+  // Their cost is taken from a pose's score; null: none. Not their owner.
+  const Priors* priors = nullptr;
 
   bool Check() const;
 };
 
 struct PoseHypothesis {
   Rigid3d cam_from_world;
-  // Sum of ln|Omega^| - L over all points (Eq. 6, its sign turned).
+  // Sum of ln|Omega^| - L over all points (Eq. 6, its sign turned), less the
+  // cost of the priors.
   double score = 0.0;
 };
 

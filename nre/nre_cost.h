@@ -51,4 +51,31 @@ class NreCostFunction : public ceres::SizedCostFunction<3, 4, 3> {
   double* accepted_value_;
 };
 
+// The same with a third parameter: ln(f / f0), where f0 is the focal length of
+// `camera` and f the one sought (see ScaledCamera).
+class NreFocalCostFunction : public ceres::SizedCostFunction<3, 4, 3, 1> {
+ public:
+  // As above; also keeps `principal_point`, that of the camera.
+  NreFocalCostFunction(const Camera* camera,
+                       const Eigen::Vector2d& principal_point,
+                       const LossMaps* maps,
+                       size_t point,
+                       const Eigen::Vector3d& point_in_world,
+                       const double* sigma,
+                       double* accepted_value);
+
+  bool Evaluate(double const* const* parameters,
+                double* residuals,
+                double** jacobians) const override;
+
+ private:
+  const Camera* camera_;
+  Eigen::Vector2d principal_point_;
+  const LossMaps* maps_;
+  size_t point_;
+  Eigen::Vector3d point_in_world_;
+  const double* sigma_;
+  double* accepted_value_;
+};
+
 }  // namespace nre

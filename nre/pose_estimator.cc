@@ -1,30 +1,16 @@
 #include "nre/pose_estimator.h"
 
-#include <limits>
+#include <stdexcept>
 
 #include "nre/error.h"
 #include "nre/evidence.h"
 #include "nre/gnc.h"
+#include "nre/joint_estimation.h"
 #include "nre/pose_methods.h"
 #include "nre/stopwatch.h"
 
 namespace nre {
 namespace {
-
-std::vector<Eigen::Vector2d> ProjectAll(
-    const Camera& camera,
-    const std::vector<Eigen::Vector3d>& points_in_world,
-    const Rigid3d& cam_from_world) {
-  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-  std::vector<Eigen::Vector2d> xys(points_in_world.size());
-  for (size_t i = 0; i < xys.size(); ++i) {
-    if (!camera.Project(
-            cam_from_world * points_in_world[i], &xys[i], nullptr)) {
-      xys[i].setConstant(kNone);
-    }
-  }
-  return xys;
-}
 
 // 0 or a width that the smoothed maps of `re` accept.
 bool IsMaxError(double cells) {
@@ -92,7 +78,15 @@ PoseEstimate EstimatePose(const Camera& camera,
                           const FineMapSource& fine,
                           const NreEstimationOptions& options,
                           uint64_t seed,
-                          const MethodInputs& inputs) {
+                          const MethodInputs& inputs,
+                          const Priors& priors) {
+  if (!priors.Empty()) {
+    if (options.method != EstimationMethod::kNre) {
+      throw std::invalid_argument("Only the NRE knows what to do with priors.");
+    }
+    return EstimatePoseJointly(
+        camera, points_in_world, coarse, fine, options, priors, seed);
+  }
   const std::unique_ptr<PoseMethod> method =
       CreatePoseMethod(camera, points_in_world, options, inputs, seed);
   const auto no_pose = [&](const char* maps) {

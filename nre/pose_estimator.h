@@ -14,6 +14,7 @@
 #include "nre/feature_metric.h"
 #include "nre/loss_maps.h"
 #include "nre/point_match.h"
+#include "nre/priors.h"
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -86,6 +87,13 @@ struct PoseEstimate {
   // cam_from_world = [exp(w), t] * estimate.
   Matrix6d covariance = Matrix6d::Zero();
 
+  // The camera's focal length as a multiple of what was given, its mean in
+  // pixels and the standard deviation of that, 0 if it was known. The
+  // covariance of the pose is that with the focal length unknown.
+  double focal_scale = 1.0;
+  double focal_length_px = 0.0;
+  double focal_length_std_px = 0.0;
+
   // Mean NRE per point (Eq. 6) of the coarse maps after sampling and after the
   // coarse refinement, and of the fine maps after the fine one (MSAC and GNC,
   // or what the method has instead); ln|Omega^| is chance.
@@ -122,17 +130,19 @@ struct MethodInputs {
   const float* fine_descriptors = nullptr;  // [N, channels]
 };
 
-// Estimates the pose that explains all maps. `points_in_world` and the maps of
-// `coarse` go together. Deterministic for a given seed. Whatever the method,
-// its coarse pose says where the fine maps lie, and costs, support, covariance
-// and verdict are those of its pose on the whole maps. Throws
-// std::invalid_argument if `inputs` lacks what the method needs.
+// Estimates the pose that explains all maps, and the focal length if `priors`
+// say that it is unknown. `points_in_world` and the maps of `coarse` go
+// together. Deterministic for a given seed. Whatever the method, its coarse
+// pose says where the fine maps lie, and costs, support, covariance and verdict
+// are those of its pose on the whole maps. Throws std::invalid_argument if
+// `inputs` lacks what the method needs, or if a baseline gets priors.
 PoseEstimate EstimatePose(const Camera& camera,
                           const std::vector<Eigen::Vector3d>& points_in_world,
                           const LossMaps& coarse,
                           const FineMapSource& fine,
                           const NreEstimationOptions& options,
                           uint64_t seed,
-                          const MethodInputs& inputs = MethodInputs());
+                          const MethodInputs& inputs = MethodInputs(),
+                          const Priors& priors = Priors());
 
 }  // namespace nre

@@ -35,7 +35,8 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const NreEstimationOptions& options,
                       uint64_t seed,
                       const MatchSolver& lo_ransac,
-                      double* coarse_maps_ms) {
+                      double* coarse_maps_ms,
+                      const Priors& priors) {
   Stopwatch stopwatch;
   const CoarseMaps coarse = ComputeCoarseMaps(
       points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
@@ -55,7 +56,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
   const MethodInputs inputs = {
       lo_ransac, SolveMagsac, View(query.fine), first_fine.data()};
   return EstimatePose(
-      camera, points.xyz, coarse.maps, fine, options, seed, inputs);
+      camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
 }
 
 }  // namespace nre

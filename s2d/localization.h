@@ -33,7 +33,7 @@ struct QueryFeatures {
 // The estimate's `support[i].point` indexes `points`. Feature-metric refinement
 // takes the first descriptor of a point that has several. `lo_ransac` is needed
 // by methods that use it, and may else be null. `coarse_maps_ms`, if not null,
-// receives the time of the coarse maps.
+// receives the time of the coarse maps. `priors`: see EstimatePose().
 PoseEstimate Localize(const FeaturePreset& preset,
                       const QueryFeatures& query,
                       const Camera& camera,
@@ -41,6 +41,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const NreEstimationOptions& options,
                       uint64_t seed,
                       const MatchSolver& lo_ransac,
-                      double* coarse_maps_ms);
+                      double* coarse_maps_ms,
+                      const Priors& priors = Priors());
 
 }  // namespace nre

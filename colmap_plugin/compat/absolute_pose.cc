@@ -65,6 +65,60 @@ colmap::AbsolutePoseRefinementOptions RefinementOptions() {
 
 }  // namespace
 
+std::optional<Rigid3d> SolveFocalLoRansac(
+    const std::vector<PointMatch>& matches,
+    double max_error_px,
+    colmap::Camera* camera) {
+  if (matches.size() < 4) {
+    return std::nullopt;
+  }
+  std::vector<Eigen::Vector2d> xys;
+  std::vector<Eigen::Vector3d> points;
+  for (const PointMatch& match : matches) {
+    xys.push_back(match.xy);
+    points.push_back(match.point_in_world);
+  }
+  colmap::AbsolutePoseEstimationOptions options;
+  options.estimate_focal_length = true;
+  options.ransac_options = RansacOptions(max_error_px);
+  colmap::AbsolutePoseRefinementOptions refinement = RefinementOptions();
+  refinement.refine_focal_length = true;
+  size_t num_inliers = 0;
+  std::vector<char> inlier_mask;
+#if NRE_COLMAP_VERSION < 400
+  options.num_threads = 1;
+  options.min_focal_length_ratio = 0.1;
+  options.max_focal_length_ratio = 10.0;
+  Eigen::Vector4d qvec;
+  Eigen::Vector3d tvec;
+  if (!colmap::EstimateAbsolutePose(options,
+                                    xys,
+                                    points,
+                                    &qvec,
+                                    &tvec,
+                                    camera,
+                                    &num_inliers,
+                                    &inlier_mask) ||
+      !colmap::RefineAbsolutePose(
+          refinement, inlier_mask, xys, points, &qvec, &tvec, camera)) {
+    return std::nullopt;
+  }
+  return Rigid3d{
+      Eigen::Quaterniond(qvec(0), qvec(1), qvec(2), qvec(3)).normalized(),
+      tvec};
+#else
+  colmap::Rigid3d pose;
+  if (!colmap::EstimateAbsolutePose(
+          options, xys, points, &pose, camera, &num_inliers, &inlier_mask) ||
+      !colmap::RefineAbsolutePose(
+          refinement, inlier_mask, xys, points, &pose, camera)) {
+    return std::nullopt;
+  }
+  return Rigid3d{Eigen::Quaterniond(pose.rotation()).normalized(),
+                 Eigen::Vector3d(pose.translation())};
+#endif
+}
+
 #if NRE_COLMAP_VERSION < 400
 
 // What EstimateAbsolutePose does with a known focal length, but in this thread:

@@ -22,4 +22,13 @@ std::optional<Rigid3d> SolveLoRansac(const colmap::Camera& camera,
                                      double max_error_px,
                                      uint64_t seed);
 
+// COLMAP's estimate of pose and focal length, then refinement of both, as its
+// mapper registers an image whose focal length is unknown. `camera` has a guess
+// that is off by a factor of at most 10; receives what was found. Returns
+// nothing if no pose was found. With COLMAP 3.8 not the same in every run.
+std::optional<Rigid3d> SolveFocalLoRansac(
+    const std::vector<PointMatch>& matches,
+    double max_error_px,
+    colmap::Camera* camera);
+
 }  // namespace nre

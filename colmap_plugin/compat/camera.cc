@@ -1,5 +1,6 @@
 #include "colmap_plugin/compat/camera.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -17,6 +18,9 @@ using Jet = ceres::Jet<double, 3>;
 // An unprojected position that lands further away than this when it is
 // projected again was not inverted at all.
 constexpr double kMaxInversionError_px = 1e-2;
+
+// Guess of an unknown focal length, of the larger side; COLMAP's.
+constexpr double kFocalLengthGuess = 1.2;
 
 #if NRE_COLMAP_VERSION < 400
 
@@ -72,6 +76,35 @@ bool RayFromImg(const double* params,
 }
 
 #endif
+
+// COLMAP's own first guess of a camera.
+std::vector<double> InitialParams(const CameraModelInfo& model,
+                                  double focal_length,
+                                  int width,
+                                  int height) {
+#if NRE_COLMAP_VERSION < 400
+  return colmap::CameraModelInitializeParams(
+      model.id, focal_length, width, height);
+#else
+  return colmap::CameraModelInitializeParams(
+      static_cast<colmap::CameraModelId>(model.id),
+      focal_length,
+      width,
+      height);
+#endif
+}
+
+void SetCameraParams(const std::vector<double>& params,
+                     bool focal_length_known,
+                     colmap::Camera* camera) {
+#if NRE_COLMAP_VERSION < 400
+  camera->SetParams(params);
+  camera->SetPriorFocalLength(focal_length_known);
+#else
+  camera->params = params;
+  camera->has_prior_focal_length = focal_length_known;
+#endif
+}
 
 std::vector<size_t> FocalLengthIdxs(const colmap::Camera& camera) {
   std::vector<size_t> idxs;
@@ -248,17 +281,66 @@ colmap::Camera MakeColmapCamera(const std::string& model_name,
   camera.SetModelId(model->id);
   camera.SetWidth(width);
   camera.SetHeight(height);
-  camera.SetParams(params);
-  camera.SetPriorFocalLength(true);
 #else
   camera.model_id = static_cast<colmap::CameraModelId>(model->id);
   camera.width = width;
   camera.height = height;
-  camera.params = params;
-  camera.has_prior_focal_length = true;
 #endif
+  SetCameraParams(params, /*focal_length_known=*/true, &camera);
   CheckCamera(camera, *model);
   return camera;
+}
+
+colmap::Camera MakeColmapCamera(const std::string& model_name,
+                                int width,
+                                int height,
+                                std::vector<double> params,
+                                bool* focal_length_unknown) {
+  *focal_length_unknown = false;
+  const CameraModelInfo* model = FindCameraModel(model_name);
+  if (model != nullptr && width > 0 && height > 0 &&
+      (params.empty() || params.size() == model->num_params)) {
+    const std::vector<double> guess = InitialParams(
+        *model, kFocalLengthGuess * std::max(width, height), width, height);
+    const colmap::Camera guessed =
+        MakeColmapCamera(model_name, width, height, guess);
+    const std::vector<size_t> idxs = FocalLengthIdxs(guessed);
+    if (idxs.empty() && params.empty()) {
+      throw InputError(model_name +
+                       " has no focal length that could be estimated: give "
+                       "its parameters (" +
+                       model->params_info + ")");
+    }
+    if (params.empty()) {
+      params = guess;
+      *focal_length_unknown = true;
+    } else if (!idxs.empty() &&
+               std::all_of(idxs.begin(), idxs.end(), [&](size_t idx) {
+                 return params[idx] <= 0.0;
+               })) {
+      for (const size_t idx : idxs) {
+        params[idx] = guess[idx];
+      }
+      *focal_length_unknown = true;
+    }
+  }
+  colmap::Camera camera = MakeColmapCamera(model_name, width, height, params);
+  SetCameraParams(params, !*focal_length_unknown, &camera);
+  return camera;
+}
+
+bool HasFocalLength(const colmap::Camera& camera) {
+  return !FocalLengthIdxs(camera).empty();
+}
+
+colmap::Camera ScaleFocalLength(const colmap::Camera& camera, double scale) {
+  colmap::Camera scaled = camera;
+  std::vector<double> params = CameraParams(camera);
+  for (const size_t idx : FocalLengthIdxs(camera)) {
+    params[idx] *= scale;
+  }
+  SetCameraParams(params, /*focal_length_known=*/false, &scaled);
+  return scaled;
 }
 
 std::unique_ptr<Camera> CreateCamera(const colmap::Camera& camera) {

@@ -32,6 +32,25 @@ colmap::Camera MakeColmapCamera(const std::string& model_name,
                                 int height,
                                 const std::vector<double>& params);
 
+// The same, where the focal length may be missing: without parameters at all
+// (the principal point is the image's centre then and there is no distortion),
+// or if none of the focal lengths is positive, as in `SIMPLE_RADIAL 640 480 0
+// 320 240 0`. Then it becomes COLMAP's guess, 1.2 times the larger side, and
+// `focal_length_unknown` true. Throws InputError also if the model has no focal
+// length that could be missing.
+colmap::Camera MakeColmapCamera(const std::string& model_name,
+                                int width,
+                                int height,
+                                std::vector<double> params,
+                                bool* focal_length_unknown);
+
+// Whether the camera's model has a focal length; a panorama does not.
+bool HasFocalLength(const colmap::Camera& camera);
+
+// The camera with its focal lengths multiplied by `scale` (see ScaledCamera),
+// marked as estimated, not known from elsewhere.
+colmap::Camera ScaleFocalLength(const colmap::Camera& camera, double scale);
+
 // The estimator's view of a COLMAP camera. Project() has derivatives by
 // automatic differentiation of COLMAP's own projection; Unproject() returns
 // false where COLMAP's inverse does not lead back to the image position.

@@ -68,6 +68,8 @@ bool LocalizationOptions::Check() const {
   return estimation.Check() && max_num_probed_references > 0 &&
          num_probe_points >= 3 && num_probe_hypotheses > 0 &&
          num_references > 0 && max_num_cached_references > 0 &&
+         min_focal_length_ratio > 0.0 &&
+         max_focal_length_ratio >= min_focal_length_ratio &&
          (num_threads == -1 || num_threads > 0);
 }
 
@@ -153,6 +155,8 @@ void LocalizationController::Estimate(const Query& query,
                                       QueryResult* result) {
   const std::unique_ptr<Camera> camera = CreateCamera(query.camera);
   const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
+  const Priors priors = PriorsOf(query);
+  result->focal_length_estimated = priors.focal_length.has_value();
 
   std::vector<colmap::image_t> image_ids;
   for (const colmap::image_t image_id : given.image_ids) {
@@ -183,7 +187,7 @@ void LocalizationController::Estimate(const Query& query,
   result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
-    image_ids = ChooseReferences(features, *camera, query.name, seed);
+    image_ids = ChooseReferences(features, *camera, priors, query.name, seed);
     result->references_chosen = true;
     result->choose_references_ms = stopwatch.LapMs();
   }
@@ -218,12 +222,39 @@ void LocalizationController::Estimate(const Query& query,
                               options_.estimation,
                               seed,
                               LoRansac(query.camera),
-                              &result->coarse_maps_ms);
+                              &result->coarse_maps_ms,
+                              priors);
+  result->camera_params = CameraParams(
+      ScaleFocalLength(query.camera, result->estimate.focal_scale));
   stopwatch.LapMs();
   if (!options_.picture_path.empty() && points.size() > 0) {
-    DrawPictures(image, *camera, features, points, *result);
+    DrawPictures(image,
+                 ScaledCamera(*camera, result->estimate.focal_scale),
+                 features,
+                 points,
+                 *result);
     result->pictures_ms = stopwatch.LapMs();
   }
+}
+
+Priors LocalizationController::PriorsOf(const Query& query) const {
+  Priors priors;
+  if (query.focal_length_unknown || options_.estimate_focal_length) {
+    if (!HasFocalLength(query.camera)) {
+      throw InputError(
+          "its camera model has no focal length that could be estimated");
+    }
+    const double size =
+        std::max(CameraWidth(query.camera), CameraHeight(query.camera));
+    priors.focal_length = {options_.min_focal_length_ratio * size,
+                           options_.max_focal_length_ratio * size};
+  }
+  if (!priors.Empty() && options_.estimation.method != EstimationMethod::kNre) {
+    throw InputError(
+        "its focal length is unknown, and only --NreEstimation.method nre can "
+        "estimate it: give it (in a database, with prior_focal_length = 1)");
+  }
+  return priors;
 }
 
 void LocalizationController::DrawPictures(const Image& image,
@@ -245,6 +276,7 @@ void LocalizationController::DrawPictures(const Image& image,
 std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     const QueryFeatures& features,
     const Camera& camera,
+    const Priors& priors,
     const std::string& query_name,
     uint64_t seed) {
   NreEstimationOptions estimation = options_.estimation;
@@ -284,7 +316,8 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
                                              estimation,
                                              seed,
                                              nullptr,
-                                             nullptr);
+                                             nullptr,
+                                             priors);
       if (estimate.verdict == Verdict::kFailed) {
         problem = estimate.reason;
       } else {

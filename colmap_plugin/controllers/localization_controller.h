@@ -35,6 +35,12 @@ struct LocalizationOptions {
   // Reference images whose descriptors are kept in memory.
   int max_num_cached_references = 100;
 
+  // Estimates the focal length of every query, not only where it is unknown,
+  // between these multiples of the image's larger side (COLMAP's defaults).
+  bool estimate_focal_length = false;
+  double min_focal_length_ratio = 0.1;
+  double max_focal_length_ratio = 10.0;
+
   // Folder for pictures of each query's pose and loss maps, named
   // <query>.pose.jpg and <query>.maps.jpg; none are made if it is empty.
   std::string picture_path;
@@ -89,8 +95,10 @@ class LocalizationController {
   // Always by the NRE, so that all methods see the same points.
   std::vector<colmap::image_t> ChooseReferences(const QueryFeatures& features,
                                                 const Camera& camera,
+                                                const Priors& priors,
                                                 const std::string& query_name,
                                                 uint64_t seed);
+  Priors PriorsOf(const Query& query) const;
   void DrawPictures(const Image& image,
                     const Camera& camera,
                     const QueryFeatures& features,

@@ -69,7 +69,8 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
                   "folder of all images, reference and query");
   parser->AddPath("query_list_path",
                   &options->query_list_path,
-                  "query images: name MODEL width height parameters, per line");
+                  "query images: name MODEL width height parameters, per line; "
+                  "a focal length of 0 is unknown");
   parser->AddPath("database_path",
                   &options->database_path,
                   "instead of a query list: database with the query images, "
@@ -94,6 +95,17 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("log_level",
               &options->log_level,
               "0: warnings and summary, 1: also progress, 2: a line per query");
+  parser->Add("estimate_focal_length",
+              &localization.estimate_focal_length,
+              "1: estimate the focal length of every query, 0: only where it "
+              "is unknown (0 in a query list, prior_focal_length = 0 in a "
+              "database)");
+  parser->Add("min_focal_length_ratio",
+              &localization.min_focal_length_ratio,
+              "of the image's larger side: shortest focal length looked for");
+  parser->Add("max_focal_length_ratio",
+              &localization.max_focal_length_ratio,
+              "the same: longest");
   parser->Add("max_num_probed_references",
               &localization.max_num_probed_references,
               "without pairs: reference images that are tried");
@@ -187,7 +199,9 @@ void CheckOptions(const CommandOptions& options) {
     throw InputError(
         "An option is out of its range: numbers of points are at least 3, "
         "other numbers at least 1, num_threads may also be -1, sampling_share "
-        "is in (0, 1], errors are 0 or in [0.5, 100] cells, fpr_start is "
+        "is in (0, 1], focal length ratios are positive and the smallest is "
+        "not above the largest, errors are 0 or in [0.5, 100] cells, fpr_start "
+        "is "
         "another method than fpr, fpr_scale is positive, fpr_alpha at most "
         "2.");
   }
@@ -283,6 +297,7 @@ std::string AdoptIds(const colmap::Reconstruction& model, Query* query) {
            "model: they do not belong together";
   }
   query->camera = camera;
+  query->focal_length_unknown = false;
   return "";
 }
 
@@ -384,6 +399,9 @@ void RegisterQueries(const std::vector<Query>& queries,
                      const Database* database,
                      colmap::Reconstruction* model) {
   colmap::camera_t next_camera_id = NextCameraId(*model);
+  if (database != nullptr) {
+    next_camera_id = std::max(next_camera_id, database->NextCameraId());
+  }
   colmap::image_t next_image_id = NextImageId(*model);
   for (size_t i = 0; i < queries.size(); ++i) {
     if (results[i].estimate.verdict != Verdict::kRegistered) {
@@ -399,9 +417,17 @@ void RegisterQueries(const std::vector<Query>& queries,
     for (const ImagePoint& point : Observations(results[i])) {
       points.push_back(point);
     }
+    // Images that share a camera in the database have an estimated focal length
+    // each: the first keeps the camera's id.
+    const bool estimated = results[i].focal_length_estimated;
+    const bool keep_id =
+        database != nullptr &&
+        !(estimated && model->ExistsCamera(queries[i].camera_id));
     AddRegisteredImage(
-        queries[i].camera,
-        database != nullptr ? queries[i].camera_id : next_camera_id++,
+        estimated ? ScaleFocalLength(queries[i].camera,
+                                     results[i].estimate.focal_scale)
+                  : queries[i].camera,
+        keep_id ? queries[i].camera_id : next_camera_id++,
         database != nullptr ? queries[i].image_id : next_image_id++,
         queries[i].name,
         results[i].estimate.cam_from_world,

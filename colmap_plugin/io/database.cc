@@ -228,7 +228,8 @@ std::vector<Query> Database::ReadQueries(
     Statement row(database_,
                   path_,
                   "SELECT image_id, cameras.camera_id, model, width, height, "
-                  "params FROM images JOIN cameras ON images.camera_id = "
+                  "params, prior_focal_length FROM images JOIN cameras ON "
+                  "images.camera_id = "
                   "cameras.camera_id WHERE name = ?;");
     row.BindText(1, name);
     try {
@@ -252,12 +253,21 @@ std::vector<Query> Database::ReadQueries(
                                       static_cast<int>(row.Int(3)),
                                       static_cast<int>(row.Int(4)),
                                       params);
+      query.focal_length_unknown =
+          row.Int(6) == 0 && HasFocalLength(query.camera);
     } catch (const InputError& error) {
       query.error = error.what();
     }
     queries.push_back(query);
   }
   return queries;
+}
+
+colmap::camera_t Database::NextCameraId() const {
+  Statement row(
+      database_, path_, "SELECT COALESCE(MAX(camera_id), 0) FROM cameras;");
+  row.Step();
+  return static_cast<colmap::camera_t>(row.Int(0) + 1);
 }
 
 std::vector<Eigen::Vector2d> Database::ReadKeypoints(

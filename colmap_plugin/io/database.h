@@ -28,10 +28,14 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  // The queries with these names, with their cameras and ids. An image that the
-  // database lacks, or whose camera is not usable, becomes a query with an
-  // error.
+  // The queries with these names, with their cameras and ids. The focal length
+  // of a camera whose prior_focal_length is 0 is but a guess of COLMAP's, and
+  // so it is unknown. An image that the database lacks, or whose camera is not
+  // usable, becomes a query with an error.
   std::vector<Query> ReadQueries(const std::vector<std::string>& names) const;
+
+  // The smallest camera id above all those in use.
+  colmap::camera_t NextCameraId() const;
 
   // Image coordinates [N] of an image's keypoints; empty if it has none.
   std::vector<Eigen::Vector2d> ReadKeypoints(colmap::image_t image_id) const;

@@ -62,17 +62,22 @@ int ParseSize(const std::string& word) {
   return static_cast<int>(value);
 }
 
-colmap::Camera ParseCamera(const std::vector<std::string>& words) {
+colmap::Camera ParseCamera(const std::vector<std::string>& words,
+                           bool* focal_length_unknown) {
   if (words.size() < 4) {
     throw InputError(
-        "no intrinsics (expected: name MODEL width height parameters)");
+        "no intrinsics (expected: name MODEL width height parameters, these "
+        "without a focal length if it is unknown: 0, or no parameters)");
   }
   std::vector<double> params;
   for (size_t i = 4; i < words.size(); ++i) {
     params.push_back(ParseDouble(words[i]));
   }
-  return MakeColmapCamera(
-      words[1], ParseSize(words[2]), ParseSize(words[3]), params);
+  return MakeColmapCamera(words[1],
+                          ParseSize(words[2]),
+                          ParseSize(words[3]),
+                          params,
+                          focal_length_unknown);
 }
 
 // words: name qw qx qy qz tx ty tz.
@@ -101,7 +106,7 @@ std::vector<Query> ReadQueryList(const std::string& path) {
     Query query;
     query.name = line.words[0];
     try {
-      query.camera = ParseCamera(line.words);
+      query.camera = ParseCamera(line.words, &query.focal_length_unknown);
       if (!names.insert(query.name).second) {
         throw InputError("it was listed before");
       }

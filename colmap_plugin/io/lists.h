@@ -16,6 +16,7 @@ namespace nre {
 struct Query {
   std::string name;  // below the image path
   colmap::Camera camera;
+  bool focal_length_unknown = false;  // that of `camera` is but a guess
   std::string error;  // why it cannot be localized; empty if it can be tried
 
   // From a database; invalid if there is none.
@@ -25,9 +26,10 @@ struct Query {
 };
 
 // Reads hloc's query list: `name MODEL W H p1 p2 ...` per line; blank lines and
-// those that begin with # are skipped. A line that is wrong becomes a query
-// with an error. Throws InputError if the file cannot be read, or if it has no
-// line that is right.
+// those that begin with # are skipped. Of an unknown focal length the parameter
+// is 0 or less, or all parameters are left out (see MakeColmapCamera). A line
+// that is wrong becomes a query with an error. Throws InputError if the file
+// cannot be read, or if it has no line that is right.
 std::vector<Query> ReadQueryList(const std::string& path);
 
 // Reads one image name per line; blank lines and those that begin with # are

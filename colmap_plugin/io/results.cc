@@ -42,6 +42,9 @@ Json ToJson(const QueryResult& result) {
                           "tvec",
                           "camera_center",
                           "covariance",
+                          "focal_length_px",
+                          "focal_length_std_px",
+                          "camera_params",
                           "msac_cost",
                           "coarse_cost",
                           "fine_cost",
@@ -53,6 +56,11 @@ Json ToJson(const QueryResult& result) {
     json["tvec"] = ToJson(estimate.cam_from_world.translation);
     json["camera_center"] = ToJson(ProjectionCenter(estimate.cam_from_world));
     json["covariance"] = ToJson(estimate.covariance);
+    if (result.focal_length_estimated) {
+      json["focal_length_px"] = estimate.focal_length_px;
+      json["focal_length_std_px"] = estimate.focal_length_std_px;
+      json["camera_params"] = result.camera_params;
+    }
     json["msac_cost"] = estimate.msac_cost;
     json["coarse_cost"] = estimate.coarse_cost;
     json["fine_cost"] = estimate.fine_cost;

@@ -19,6 +19,11 @@ struct QueryResult {
   // `failed`, only the reason is meaningful.
   PoseEstimate estimate;
 
+  // Whether the focal length was estimated, and the camera's parameters, in
+  // COLMAP's order, with what came out.
+  bool focal_length_estimated = false;
+  std::vector<double> camera_params;
+
   // Ids of the 3D points that the estimate's `support` indexes.
   std::vector<colmap::point3D_t> point3D_ids;
 
@@ -53,6 +58,9 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 //   for failed queries, and so are the next three
 // - covariance: 6x6, rows and columns are the rotation vector (rad) and the
 //   translation (model units) of a left perturbation of cam_from_world
+// - focal_length_px, focal_length_std_px: mean focal length and its standard
+//   deviation, camera_params: all parameters of the query's camera model; null
+//   where it was given. The covariance allows for its error.
 // - msac_cost, coarse_cost, fine_cost: mean NRE per point
 // - log_false_alarms: log10 of how often chance would give as much support
 // - num_support: points whose fine map has its peak where the pose says

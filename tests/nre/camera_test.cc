@@ -1,5 +1,6 @@
 #include "nre/camera.h"
 
+#include <cmath>
 #include <limits>
 
 #include <gtest/gtest.h>
@@ -64,6 +65,38 @@ TEST(PinholeCamera, RefusesPointsWithoutAnImage) {
                                    Eigen::Vector3d(1e300, 0.0, 1e-10)}) {
     EXPECT_FALSE(kCamera.Project(x, &xy, nullptr)) << x.transpose();
   }
+}
+
+TEST(ScaledCamera, IsTheCameraWithAnotherFocalLength) {
+  const PinholeCamera expected(640, 480, 1.7 * 500.0, 1.7 * 520.0, 310, 250);
+  const ScaledCamera camera(kCamera, 1.7);
+  EXPECT_EQ(camera.Width(), 640);
+  EXPECT_EQ(camera.Height(), 480);
+  EXPECT_DOUBLE_EQ(camera.MeanFocalLength(), expected.MeanFocalLength());
+  Random random(3);
+  for (int i = 0; i < 100; ++i) {
+    Eigen::Vector3d x = random.Uniform3(-3.0, 3.0);
+    x.z() = random.Uniform(0.5, 10.0);
+    Eigen::Vector2d xy, expected_xy;
+    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
+    ASSERT_TRUE(camera.Project(x, &xy, &jacobian));
+    ASSERT_TRUE(expected.Project(x, &expected_xy, &expected_jacobian));
+    EXPECT_LT((xy - expected_xy).norm(), 1e-9);
+    EXPECT_LT((jacobian - expected_jacobian).norm(), 1e-9);
+    Eigen::Vector3d bearing;
+    ASSERT_TRUE(camera.Unproject(xy, &bearing));
+    EXPECT_LT((bearing - x.normalized()).norm(), 1e-12);
+
+    Eigen::Vector2d after, before;
+    ASSERT_TRUE(ScaledCamera(kCamera, 1.7 * std::exp(1e-6))
+                    .Project(x, &after, nullptr));
+    ASSERT_TRUE(ScaledCamera(kCamera, 1.7 * std::exp(-1e-6))
+                    .Project(x, &before, nullptr));
+    EXPECT_LT((camera.LogScaleJacobian(xy) - (after - before) / 2e-6).norm(),
+              1e-6 * (1.0 + xy.norm()));
+  }
+  Eigen::Vector2d xy;
+  EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
 }
 
 }  // namespace

@@ -184,11 +184,13 @@ TEST(RefinePoseGnc, DenseAndCeresFindTheSamePose) {
                                      &random);
       GncOptions options;
       options.max_num_iterations = 5000;
-      Rigid3d dense = start, reference = start;
+      Rigid3d dense = start;
+      FocalPose by_ceres = {start, 1.0};
       const GncSummary summary =
           RefinePoseGnc(query.camera, query.points, loss_maps, options, &dense);
       const GncSummary reference_summary = RefinePoseGncCeres(
-          query.camera, query.points, loss_maps, options, &reference);
+          query.camera, query.points, loss_maps, options, Priors(), &by_ceres);
+      const Rigid3d& reference = by_ceres.cam_from_world;
       EXPECT_TRUE(summary.converged);
       EXPECT_TRUE(reference_summary.converged);
       EXPECT_NEAR(

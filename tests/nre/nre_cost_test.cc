@@ -211,6 +211,63 @@ TEST_F(NreCostTest, NormalMatrixIsThatOfOneBlockPerCell) {
   }
 }
 
+// Of a longer focal length: the cost of that camera, and its gradient.
+TEST_F(NreCostTest, FocalLengthIsAParameter) {
+  constexpr double kStep = 1e-6;
+  const Eigen::Vector2d principal_point = PrincipalPoint(query_.camera);
+  sigma_ = 10.0;  // see GradientIsThatOfTheCost
+  int num_informative = 0;
+  for (size_t i = 0; i < query_.points.size(); ++i) {
+    const Rigid3d pose = RandomPose();
+    double log_scale = random_.Uniform(-0.2, 0.2);
+    double accepted_value = 0.0;
+    const NreFocalCostFunction cost(&query_.camera,
+                                    principal_point,
+                                    maps_.get(),
+                                    i,
+                                    query_.points[i],
+                                    &sigma_,
+                                    &accepted_value);
+    const double* parameters[] = {
+        pose.rotation.coeffs().data(), pose.translation.data(), &log_scale};
+    Residual residual, expected;
+    Eigen::Matrix<double, 3, 4, Eigen::RowMajor> by_rotation, rotation;
+    Eigen::Matrix<double, 3, 3, Eigen::RowMajor> by_translation, translation;
+    Eigen::Vector3d by_focal;
+    double* jacobians[] = {
+        by_rotation.data(), by_translation.data(), by_focal.data()};
+    ASSERT_TRUE(cost.Evaluate(parameters, residual.data(), jacobians));
+
+    const ScaledCamera camera(query_.camera, std::exp(log_scale));
+    const NreCostFunction known(
+        &camera, maps_.get(), i, query_.points[i], &sigma_, nullptr);
+    double* known_jacobians[] = {rotation.data(), translation.data()};
+    ASSERT_TRUE(known.Evaluate(parameters, expected.data(), known_jacobians));
+    EXPECT_EQ(residual, expected);
+    EXPECT_EQ(by_rotation, rotation);
+    EXPECT_EQ(by_translation, translation);
+    EXPECT_NEAR(
+        accepted_value,
+        0.5 * residual.squaredNorm() - NreCostFunction::CostOffset(*maps_),
+        1e-9);
+
+    const auto cost_at = [&](double value) {
+      log_scale = value;
+      Residual r;
+      EXPECT_TRUE(cost.Evaluate(parameters, r.data(), nullptr));
+      return 0.5 * r.squaredNorm();
+    };
+    const double center = log_scale;
+    const double difference =
+        (cost_at(center + kStep) - cost_at(center - kStep)) / (2.0 * kStep);
+    const double gradient = by_focal.dot(residual);
+    num_informative += std::abs(gradient) > 0.01;
+    EXPECT_NEAR(gradient, difference, 1e-6 * (1.0 + std::abs(gradient)));
+    EXPECT_EQ(by_focal[2], 0.0);
+  }
+  EXPECT_GT(num_informative, 30);
+}
+
 TEST_F(NreCostTest, NothingToSeeIsAConstant) {
   const double root = std::sqrt(2.0 * NreCostFunction::CostOffset(*maps_));
   const auto expect_constant = [&](const NreCostFunction& cost,

@@ -128,6 +128,53 @@ TEST_P(AllCameraModels, PointsWithoutAnImageAreRefused) {
   EXPECT_FALSE(camera_->Unproject({kNan, 10}, &bearing));
 }
 
+// What ScaledCamera relies on.
+TEST_P(AllCameraModels, AnotherFocalLengthScalesTheImage) {
+  const colmap::Camera camera =
+      MakeColmapCamera(GetParam().name, 640, 480, PlausibleParams(GetParam()));
+  if (!HasFocalLength(camera)) {
+    EXPECT_EQ(GetParam().name, "EQUIRECTANGULAR");
+    return;
+  }
+  const std::unique_ptr<Camera> expected =
+      CreateCamera(ScaleFocalLength(camera, 1.6));
+  const ScaledCamera scaled(*camera_, 1.6);
+  EXPECT_NEAR(scaled.MeanFocalLength(), expected->MeanFocalLength(), 1e-9);
+  for (const Eigen::Vector3d& point : RandomPoints(50)) {
+    Eigen::Vector2d xy, expected_xy;
+    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
+    ASSERT_TRUE(scaled.Project(point, &xy, &jacobian));
+    ASSERT_TRUE(expected->Project(point, &expected_xy, &expected_jacobian));
+    EXPECT_LT((xy - expected_xy).norm(), 1e-8);
+    EXPECT_LT((jacobian - expected_jacobian).norm(),
+              1e-8 * expected_jacobian.norm());
+  }
+}
+
+TEST_P(AllCameraModels, FocalLengthMayBeMissing) {
+  const auto make = [&](const std::vector<double>& params, bool* unknown) {
+    return MakeColmapCamera(GetParam().name, 640, 480, params, unknown);
+  };
+  bool unknown = true;
+  const std::vector<double> params = PlausibleParams(GetParam());
+  const colmap::Camera known = make(params, &unknown);
+  EXPECT_FALSE(unknown);
+  EXPECT_EQ(CameraParams(known), params);
+  if (!HasFocalLength(known)) {
+    EXPECT_THROW(make({}, &unknown), InputError);
+    return;
+  }
+  const colmap::Camera guess = make({}, &unknown);
+  EXPECT_TRUE(unknown);
+  EXPECT_NEAR(CreateCamera(guess)->MeanFocalLength(), 1.2 * 640, 1e-9);
+  EXPECT_EQ(PrincipalPoint(*CreateCamera(guess)), Eigen::Vector2d(320, 240));
+  const colmap::Camera zero =
+      make(CameraParams(ScaleFocalLength(known, 0.0)), &unknown);
+  EXPECT_TRUE(unknown);
+  EXPECT_NEAR(CreateCamera(zero)->MeanFocalLength(), 1.2 * 640, 1e-9);
+  EXPECT_EQ(CameraParams(zero).back(), params.back());
+}
+
 TEST_P(AllCameraModels, WrongNumberOfParametersIsRefused) {
   std::vector<double> params = PlausibleParams(GetParam());
   params.pop_back();

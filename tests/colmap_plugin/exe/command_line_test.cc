@@ -210,6 +210,43 @@ TEST_F(Commands, RegistratorAddsTheQueries) {
   }
 }
 
+// The rendered queries have PINHOLE 420 420 240 180.
+TEST_F(Commands, UnknownFocalLengthsAreEstimated) {
+  WriteFile(scene_.query_list_path,
+            "q0.png PINHOLE 480 360 0 0 240 180\n"
+            "q1.png SIMPLE_PINHOLE 480 360 840 240 180\n");
+  InputIsReady();
+  const RunResult result = RunColmapNre(
+      WithList("nre_image_registrator", {"--estimate_focal_length", "1"}));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  colmap::Reconstruction model;
+  ReadModel(output_path_, &model);
+  for (const nlohmann::json& line : ReadReport(output_path_)) {
+    EXPECT_NEAR(line["focal_length_px"].get<double>(), 420.0, 4.2);
+    EXPECT_LT(line["focal_length_std_px"].get<double>(), 4.2);
+    EXPECT_GT(line["focal_length_std_px"].get<double>(), 0.04);
+    const colmap::Image& image =
+        model.Image(ImageIdsByName(model).at(line["name"]));
+    const std::vector<double>& params =
+        CameraParams(model.Camera(image.CameraId()));
+    EXPECT_EQ(line["camera_params"], params);
+    EXPECT_NEAR(params[0], line["focal_length_px"].get<double>(), 1e-9);
+    const size_t i = line["name"] == "q0.png" ? 0 : 1;
+    EXPECT_LT(CenterError(CamFromWorld(image), scene_.query_poses[i]), 0.1);
+    EXPECT_LT(RotationErrorDeg(CamFromWorld(image), scene_.query_poses[i]),
+              0.3);
+  }
+}
+
+TEST_F(Commands, BaselinesNeedAFocalLength) {
+  WriteFile(scene_.query_list_path, "q0.png PINHOLE 480 360\n");
+  InputIsReady();
+  const RunResult result =
+      RunColmapNre(WithList("nre_localizer", {"--NreEstimation.method", "re"}));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.output, HasSubstr("focal length is unknown"));
+}
+
 TEST_F(Commands, SameFilesForAnyNumberOfThreadsAndAnyRun) {
   for (const std::string threads : {"1", "2", "-1"}) {
     const RunResult result = RunColmapNre(
@@ -600,6 +637,35 @@ TEST_F(DatabaseCommands, IdsAreKeptAndKeypointsGoIntoTheCopy) {
     }
   }
   EXPECT_THAT(List(folder_.path()), ElementsAre("copy.db", "in", "out"));
+}
+
+// Two queries that share a camera whose focal length is COLMAP's guess.
+TEST_F(DatabaseCommands, UnknownFocalLengthsAreEstimated) {
+  sqlite3* database = nullptr;
+  sqlite3_open(database_path_.c_str(), &database);
+  sqlite3_exec(database,
+               "UPDATE cameras SET prior_focal_length = 0, params = "
+               "x'00000000000082400000000000008240"
+               "0000000000006E400000000000806640';",  // 576 576 240 180
+               nullptr,
+               nullptr,
+               nullptr);
+  sqlite3_close(database);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithDatabase("nre_image_registrator"));
+  ASSERT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("2 registered"));
+  colmap::Reconstruction model;
+  ReadModel(output_path_, &model);
+  EXPECT_EQ(model.Image(21).CameraId(), 9);
+  EXPECT_EQ(model.Image(22).CameraId(), 10);
+  for (const colmap::image_t id : {21, 22}) {
+    const std::vector<double>& params =
+        CameraParams(model.Camera(model.Image(id).CameraId()));
+    EXPECT_NEAR(params[0], 420.0, 4.2);
+    EXPECT_DOUBLE_EQ(params[1], params[0]);
+    EXPECT_EQ(params[2], 240.0);
+  }
 }
 
 TEST_F(DatabaseCommands, CopyMustBeNew) {

@@ -36,8 +36,10 @@ void CreateDatabase(const std::string& path) {
       "INSERT INTO cameras VALUES (4, 0, 640, 480, "
       "x'0000000000407F4000000000000074400000000000006E40', 1);"
       "INSERT INTO cameras VALUES (5, 99, 640, 480, x'', 1);"
+      "INSERT INTO cameras VALUES (6, 0, 640, 480, "
+      "x'0000000000407F4000000000000074400000000000006E40', 0);"
       "INSERT INTO images VALUES (7, 'a.jpg', 4), (8, 'b.jpg', 4), "
-      "(9, 'c.jpg', 5);"
+      "(9, 'c.jpg', 5), (10, 'd.jpg', 6);"
       // (1, 2, scale 1, orientation 0), (3, 4, 1, 0).
       "INSERT INTO keypoints VALUES (7, 2, 4, "
       "x'0000803F000000400000803F00000000"
@@ -90,6 +92,15 @@ TEST_F(DatabaseTest, QueriesKeepTheirIds) {
   EXPECT_THAT(CameraParams(queries[0].camera), ElementsAre(500, 320, 240));
   EXPECT_THAT(queries[1].error, HasSubstr("99"));
   EXPECT_THAT(queries[2].error, HasSubstr("no image of this name"));
+}
+
+TEST_F(DatabaseTest, GuessedFocalLengthsAreUnknown) {
+  const Database database(path_, Database::Mode::kReadOnly);
+  const std::vector<Query> queries = database.ReadQueries({"a.jpg", "d.jpg"});
+  EXPECT_FALSE(queries[0].focal_length_unknown);
+  EXPECT_EQ(queries[1].error, "");
+  EXPECT_TRUE(queries[1].focal_length_unknown);
+  EXPECT_EQ(database.NextCameraId(), 7);
 }
 
 TEST_F(DatabaseTest, FramesAreThoseOfColmap4) {

@@ -70,6 +70,32 @@ TEST_F(Lists, BadLinesAreFailedQueries) {
   EXPECT_THAT(queries[8].error, HasSubstr("listed before"));
 }
 
+TEST_F(Lists, UnknownFocalLengths) {
+  const std::vector<Query> queries =
+      ReadQueryList(Write("1.jpg SIMPLE_RADIAL 1536 1024 0 700 500 0.1\n"
+                          "2.jpg OPENCV 100 200 -1 0 50 90 1 2 3 4\n"
+                          "3.jpg SIMPLE_RADIAL 1536 1024\n"
+                          "4.jpg SIMPLE_RADIAL 1536 1024 900 700 500 0.1\n"
+                          "5.jpg OPENCV 100 200 0 90 50 90 1 2 3 4\n"
+                          "6.jpg PINHOLY 100 200\n"
+                          "7.jpg OPENCV 100 200 0 0\n"));
+  ASSERT_EQ(queries.size(), 7);
+  EXPECT_THAT(CameraParams(queries[0].camera),
+              ElementsAre(1.2 * 1536, 700, 500, 0.1));
+  EXPECT_THAT(CameraParams(queries[1].camera),
+              ElementsAre(240, 240, 50, 90, 1, 2, 3, 4));
+  EXPECT_THAT(CameraParams(queries[2].camera),
+              ElementsAre(1.2 * 1536, 768, 512, 0));
+  EXPECT_THAT(CameraParams(queries[3].camera), ElementsAre(900, 700, 500, 0.1));
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(queries[i].error, "");
+    EXPECT_EQ(queries[i].focal_length_unknown, i < 3) << i;
+  }
+  EXPECT_THAT(queries[4].error, HasSubstr("focal length is not positive"));
+  EXPECT_THAT(queries[5].error, HasSubstr("unknown camera model"));
+  EXPECT_THAT(queries[6].error, HasSubstr("8 parameters"));
+}
+
 TEST_F(Lists, UselessQueryLists) {
   EXPECT_THAT(Error(ReadQueryList, Write("")), HasSubstr("no usable line"));
   EXPECT_THAT(Error(ReadQueryList, Write("1.jpg\n2.jpg\n")),

@@ -23,6 +23,10 @@ std::vector<QueryResult> SomeResults() {
   registered.estimate.cam_from_world.translation = {1.0 / 3.0, -2e-9, 5};
   registered.estimate.covariance = Matrix6d::Identity() * 0.5;
   registered.estimate.covariance(0, 5) = 0.25;
+  registered.focal_length_estimated = true;
+  registered.estimate.focal_length_px = 500.5;
+  registered.estimate.focal_length_std_px = 1.25;
+  registered.camera_params = {500.5, 320, 240};
   registered.estimate.fine_cost = 7.5;
   registered.estimate.log_false_alarms = -18.5;
   registered.estimate.support.resize(2);
@@ -33,6 +37,7 @@ std::vector<QueryResult> SomeResults() {
   rejected.name = "2.jpg";
   rejected.estimate.verdict = Verdict::kRejected;
   rejected.estimate.reason = "too little";
+  rejected.focal_length_estimated = false;
   QueryResult failed;
   failed.name = "3.jpg";
   failed.estimate.reason = "a \"quoted\" word and \xff";
@@ -77,6 +82,11 @@ TEST(Report, EveryQueryHasALine) {
   EXPECT_EQ(lines[0]["camera_center"][1], ProjectionCenter(pose).y());
   EXPECT_EQ(lines[0]["covariance"].size(), 6);
   EXPECT_EQ(lines[0]["covariance"][0][5], 0.25);
+  EXPECT_EQ(lines[0]["focal_length_px"], 500.5);
+  EXPECT_EQ(lines[0]["focal_length_std_px"], 1.25);
+  EXPECT_EQ(lines[0]["camera_params"], (std::vector<double>{500.5, 320, 240}));
+  EXPECT_TRUE(lines[1]["focal_length_px"].is_null());
+  EXPECT_TRUE(lines[1]["camera_params"].is_null());
   EXPECT_EQ(lines[0]["fine_cost"], 7.5);
   EXPECT_EQ(lines[0]["log_false_alarms"], -18.5);
   EXPECT_EQ(lines[0]["num_support"], 2);

@@ -1,0 +1,214 @@
+#include "nre/joint_estimation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <Eigen/Cholesky>
+#include <gtest/gtest.h>
+
+#include "nre/evidence.h"
+#include "nre/gnc.h"
+#include "tests/testing/synthetic_maps.h"
+
+namespace nre {
+namespace {
+
+constexpr double kTrueFocalLength = 1.05 * SyntheticQuery::kFocalLength;
+
+Priors UnknownFocalLength() {
+  Priors priors;
+  priors.focal_length = {0.1 * SyntheticQuery::kWidth,
+                         10.0 * SyntheticQuery::kWidth};
+  return priors;
+}
+
+// As in the tests of EstimatePose().
+PoseEstimate Estimate(const Camera& camera,
+                      const SyntheticQuery& query,
+                      const std::vector<Eigen::Vector2d>& observed,
+                      const Priors& priors,
+                      uint64_t seed) {
+  return EstimatePose(camera,
+                      query.points,
+                      MakeCoarseMaps(observed, 8, 1.0),
+                      GaussianFineMaps(observed, 2, 0.8),
+                      NreEstimationOptions(),
+                      seed,
+                      MethodInputs(),
+                      priors);
+}
+
+TEST(EstimatePoseJointly, FindsAnyFocalLength) {
+  uint64_t seed = 0;
+  for (const double factor : {0.3, 0.7, 1.0, 2.0, 4.0}) {
+    Random random(++seed);
+    const SyntheticQuery query(300, 20.0, &random);
+    const std::vector<Eigen::Vector2d> observed =
+        query.Observe(1.0, 0.6, &random);
+    // What the user gives; only the ratio of fx and fy has to be right.
+    const ScaledCamera wrong(query.camera, factor);
+    const PoseEstimate estimate =
+        Estimate(wrong, query, observed, UnknownFocalLength(), seed);
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered)
+        << factor << ": " << estimate.reason;
+    EXPECT_NEAR(estimate.focal_scale * factor, 1.0, 0.01);
+    EXPECT_NEAR(estimate.focal_length_px, kTrueFocalLength, 5.0);
+    EXPECT_LT(std::abs(estimate.focal_length_px - kTrueFocalLength),
+              4.0 * estimate.focal_length_std_px);
+    EXPECT_LT(estimate.focal_length_std_px, 5.0);
+    EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+              0.2);
+    EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.05);
+  }
+}
+
+TEST(EstimatePoseJointly, OneSeedOneResult) {
+  Random random(1);
+  const SyntheticQuery query(100, 20.0, &random);
+  const std::vector<Eigen::Vector2d> observed =
+      query.Observe(1.0, 0.5, &random);
+  const PoseEstimate a =
+      Estimate(query.camera, query, observed, UnknownFocalLength(), 3);
+  const PoseEstimate b =
+      Estimate(query.camera, query, observed, UnknownFocalLength(), 3);
+  EXPECT_EQ(a.cam_from_world.rotation.coeffs(),
+            b.cam_from_world.rotation.coeffs());
+  EXPECT_EQ(a.cam_from_world.translation, b.cam_from_world.translation);
+  EXPECT_EQ(a.focal_scale, b.focal_scale);
+  EXPECT_EQ(a.covariance, b.covariance);
+}
+
+TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
+  constexpr int kNumTrials = 60;
+  Random random(5);
+  const SyntheticQuery query(200, 20.0, &random);
+  double pose_error = 0.0, focal_error = 0.0;
+  for (int trial = 0; trial < kNumTrials; ++trial) {
+    // The noise that the maps speak of: 0.8 cells of 2 px, and the kernel's
+    // sigma of one cell on top of that widens the minimum.
+    const std::vector<Eigen::Vector2d> observed =
+        query.Observe(1.6, 0.0, &random);
+    FocalPose pose = {query.cam_from_world, 1.0};
+    const auto maps = GaussianFineMaps(observed, 2, 0.8).Compute(query.xys);
+    RefinePoseGncCeres(query.camera,
+                       query.points,
+                       *maps,
+                       GncOptions::Fine(),
+                       UnknownFocalLength(),
+                       &pose);
+    PoseEstimate estimate;
+    estimate.cam_from_world = pose.cam_from_world;
+    const ScaledCamera camera(query.camera, pose.focal_scale);
+    FindSupport(camera, query.points, *maps, &estimate);
+    JudgeEvidence(camera, query.points, *maps, &estimate, UnknownFocalLength());
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    const Rigid3d difference =
+        query.cam_from_world * pose.cam_from_world.Inverse();
+    const Eigen::AngleAxisd turn(difference.rotation);
+    Eigen::Matrix<double, 6, 1> error;
+    error << turn.angle() * turn.axis(), difference.translation;
+    pose_error += error.dot(estimate.covariance.llt().solve(error));
+    focal_error += std::pow((estimate.focal_length_px - kTrueFocalLength) /
+                                estimate.focal_length_std_px,
+                            2);
+  }
+  std::printf("normalised squared errors: pose %.2f, focal length %.2f\n",
+              pose_error / kNumTrials,
+              focal_error / kNumTrials);
+  EXPECT_GT(pose_error / kNumTrials, 6.0 / 3.0);
+  EXPECT_LT(pose_error / kNumTrials, 6.0 * 3.0);
+  EXPECT_GT(focal_error / kNumTrials, 1.0 / 3.0);
+  EXPECT_LT(focal_error / kNumTrials, 3.0);
+}
+
+// A plane seen head-on: the camera may be near or its focal length long.
+TEST(EstimatePoseJointly, APlaneSeenHeadOnIsNotRegistered) {
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    Random random(seed);
+    SyntheticQuery query(0, 20.0, &random);
+    for (int i = 0; i < 300; ++i) {
+      const double x = random.Uniform(20.0, SyntheticQuery::kWidth - 20.0);
+      const double y = random.Uniform(20.0, SyntheticQuery::kHeight - 20.0);
+      query.Add({x, y}, 5.0);
+    }
+    const std::vector<Eigen::Vector2d> observed =
+        query.Observe(1.0, 0.3, &random);
+    const PoseEstimate estimate =
+        Estimate(query.camera, query, observed, UnknownFocalLength(), seed);
+    EXPECT_EQ(estimate.verdict, Verdict::kRejected)
+        << CenterError(estimate.cam_from_world, query.cam_from_world) << ", "
+        << estimate.focal_length_px;
+    EXPECT_NE(estimate.reason.find("uncertain"), std::string::npos)
+        << estimate.reason;
+    // With a known focal length it is.
+    const PoseEstimate known =
+        Estimate(query.camera, query, observed, Priors(), seed);
+    EXPECT_EQ(known.verdict, Verdict::kRegistered) << known.reason;
+  }
+}
+
+TEST(EstimatePoseJointly, RandomMapsAreNotRegistered) {
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(300, 20.0, &random);
+    const std::vector<Eigen::Vector2d> observed =
+        query.Observe(1.0, 1.0, &random);
+    EXPECT_NE(
+        Estimate(query.camera, query, observed, UnknownFocalLength(), seed)
+            .verdict,
+        Verdict::kRegistered);
+  }
+}
+
+TEST(JointHessian, IsThatOfEq9AndThePriors) {
+  Random random(4);
+  const SyntheticQuery query(50, 20.0, &random);
+  const auto maps = GaussianFineMaps(query.Observe(2.0, 0.0, &random), 2, 3.0)
+                        .Compute(query.xys);
+  Priors priors = UnknownFocalLength();
+  priors.gravity = GravityPrior();
+  priors.gravity->down_in_cam =
+      query.cam_from_world.rotation * priors.gravity->down_in_world;
+  priors.position = PositionPrior();
+  priors.position->mean = ProjectionCenter(query.cam_from_world);
+  priors.position->covariance << 0.02, 0.005, 0, 0.005, 0.03, 0, 0, 0, 0.01;
+  constexpr double kSigma = 4.0;
+  const auto cost = [&](const Eigen::Matrix<double, 7, 1>& change) {
+    const Rigid3d pose = PerturbLeft(change.head<6>(), query.cam_from_world);
+    const ScaledCamera camera(query.camera, std::exp(change[6]));
+    double sum = PriorCost(priors, pose);
+    Eigen::Vector2d xy;
+    for (size_t i = 0; i < query.points.size(); ++i) {
+      EXPECT_TRUE(camera.Project(pose * query.points[i], &xy, nullptr));
+      sum +=
+          maps->Smoothed(i, maps->geometry().map_from_image * xy, kSigma, false)
+              .value;
+    }
+    return sum;
+  };
+  const Eigen::MatrixXd hessian = JointHessian(
+      query.camera, query.points, *maps, kSigma, priors, query.cam_from_world);
+  ASSERT_EQ(hessian.rows(), 7);
+  constexpr double kStep = 1e-3;
+  using Vector7d = Eigen::Matrix<double, 7, 1>;
+  for (int i = 0; i < 7; ++i) {
+    for (int j = 0; j <= i; ++j) {
+      const Vector7d a = kStep * Vector7d::Unit(i),
+                     b = kStep * Vector7d::Unit(j);
+      const double difference =
+          (cost(a + b) - cost(a - b) - cost(b - a) + cost(-a - b)) /
+          (4.0 * kStep * kStep);
+      // The projection's own curvature times the gradient is left out.
+      EXPECT_NEAR(hessian(i, j),
+                  difference,
+                  0.05 * std::sqrt(hessian(i, i) * hessian(j, j)))
+          << i << ", " << j;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nre
