@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -115,19 +114,6 @@ void Print(const std::vector<Method>& methods) {
     }
     std::printf("\n");
   }
-}
-
-std::map<std::string, Rigid3d> ReadPoses(const std::string& path) {
-  std::map<std::string, Rigid3d> poses;
-  std::ifstream file(path);
-  std::string name;
-  Rigid3d pose;
-  while (file >> name >> pose.rotation.w() >> pose.rotation.x() >>
-         pose.rotation.y() >> pose.rotation.z() >> pose.translation.x() >>
-         pose.translation.y() >> pose.translation.z()) {
-    poses[name] = pose;
-  }
-  return poses;
 }
 
 // Appends the errors of all versions of all queries of a scene.
