@@ -3,7 +3,50 @@
 #include <limits>
 #include <stdexcept>
 
+#include "nre/vector_math.h"
+
 namespace nre {
+namespace {
+
+// PinholeCamera::ProjectMany().
+NRE_VECTOR_CLONES void ProjectPinhole(const double* xs_in_cam,
+                                      const double* ys_in_cam,
+                                      const double* zs_in_cam,
+                                      int num,
+                                      double fx,
+                                      double fy,
+                                      double cx,
+                                      double cy,
+                                      double* xs,
+                                      double* ys) {
+#pragma omp simd
+  for (int i = 0; i < num; ++i) {
+    const double z = zs_in_cam[i];
+    const double inverse_depth = z > std::numeric_limits<double>::epsilon()
+                                     ? 1.0 / z
+                                     : std::numeric_limits<double>::quiet_NaN();
+    xs[i] = fx * (xs_in_cam[i] * inverse_depth) + cx;
+    ys[i] = fy * (ys_in_cam[i] * inverse_depth) + cy;
+  }
+}
+
+}  // namespace
+
+void Camera::ProjectMany(const double* xs_in_cam,
+                         const double* ys_in_cam,
+                         const double* zs_in_cam,
+                         int num,
+                         double* xs,
+                         double* ys) const {
+  Eigen::Vector2d xy;
+  for (int i = 0; i < num; ++i) {
+    if (!Project({xs_in_cam[i], ys_in_cam[i], zs_in_cam[i]}, &xy, nullptr)) {
+      xy.setConstant(std::numeric_limits<double>::quiet_NaN());
+    }
+    xs[i] = xy.x();
+    ys[i] = xy.y();
+  }
+}
 
 PinholeCamera::PinholeCamera(
     int width, int height, double fx, double fy, double cx, double cy)
@@ -24,6 +67,16 @@ bool PinholeCamera::Project(const Eigen::Vector3d& point_in_cam,
         0.0, fy_ * inverse_depth, -fy_ * v * inverse_depth;
   }
   return xy->allFinite();
+}
+
+void PinholeCamera::ProjectMany(const double* xs_in_cam,
+                                const double* ys_in_cam,
+                                const double* zs_in_cam,
+                                int num,
+                                double* xs,
+                                double* ys) const {
+  ProjectPinhole(
+      xs_in_cam, ys_in_cam, zs_in_cam, num, fx_, fy_, cx_, cy_, xs, ys);
 }
 
 bool PinholeCamera::Unproject(const Eigen::Vector2d& xy,
@@ -47,6 +100,19 @@ bool ScaledCamera::Project(const Eigen::Vector3d& point_in_cam,
     *jacobian *= scale_;
   }
   return xy->allFinite();
+}
+
+void ScaledCamera::ProjectMany(const double* xs_in_cam,
+                               const double* ys_in_cam,
+                               const double* zs_in_cam,
+                               int num,
+                               double* xs,
+                               double* ys) const {
+  camera_->ProjectMany(xs_in_cam, ys_in_cam, zs_in_cam, num, xs, ys);
+  for (int i = 0; i < num; ++i) {
+    xs[i] = principal_point_.x() + scale_ * (xs[i] - principal_point_.x());
+    ys[i] = principal_point_.y() + scale_ * (ys[i] - principal_point_.y());
+  }
 }
 
 bool ScaledCamera::Unproject(const Eigen::Vector2d& xy,

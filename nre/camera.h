@@ -31,6 +31,15 @@ class Camera {
                        Eigen::Vector2d* xy,
                        Eigen::Matrix<double, 2, 3>* jacobian) const = 0;
 
+  // Project() for `num` points, coordinate by coordinate; not finite for a
+  // point that has no image.
+  virtual void ProjectMany(const double* xs_in_cam,
+                           const double* ys_in_cam,
+                           const double* zs_in_cam,
+                           int num,
+                           double* xs,
+                           double* ys) const;
+
   // The unit-length viewing direction of image coordinates, in the camera's
   // frame. Returns false where the model cannot be inverted.
   virtual bool Unproject(const Eigen::Vector2d& xy,
@@ -49,6 +58,12 @@ class PinholeCamera : public Camera {
   bool Project(const Eigen::Vector3d& point_in_cam,
                Eigen::Vector2d* xy,
                Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  void ProjectMany(const double* xs_in_cam,
+                   const double* ys_in_cam,
+                   const double* zs_in_cam,
+                   int num,
+                   double* xs,
+                   double* ys) const override;
   bool Unproject(const Eigen::Vector2d& xy,
                  Eigen::Vector3d* bearing) const override;
 
@@ -81,6 +96,12 @@ class ScaledCamera : public Camera {
   bool Project(const Eigen::Vector3d& point_in_cam,
                Eigen::Vector2d* xy,
                Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  void ProjectMany(const double* xs_in_cam,
+                   const double* ys_in_cam,
+                   const double* zs_in_cam,
+                   int num,
+                   double* xs,
+                   double* ys) const override;
   bool Unproject(const Eigen::Vector2d& xy,
                  Eigen::Vector3d* bearing) const override;
 

@@ -205,44 +205,116 @@ bool SplitPosition(double p, int size, int* cell, double* fraction) {
   return true;
 }
 
-// Collects a Summary from the informative cells of a map.
-class Summarizer {
- public:
-  void Add(int x, int y, float weight) {
-    const double relative = std::exp(weight);
-    sum_ += relative;
-    weighted_sum_ += relative * weight;
-    ++num_cells_;
-    if (weight > summary_.weight) {
-      summary_.weight = weight;
-      summary_.peak << x, y;
-    }
+// Raster::AddWeights() for positions relative to the raster's origin.
+NRE_VECTOR_CLONES void Interpolate(const float* weights,
+                                   int width,
+                                   int height,
+                                   double x_origin,
+                                   double y_origin,
+                                   const double* xs,
+                                   const double* ys,
+                                   int num,
+                                   double* sums) {
+  const int stride = width + 3;
+  const double x_end = width + 1.0;
+  const double y_end = height + 1.0;
+#pragma omp simd
+  for (int i = 0; i < num; ++i) {
+    // Positions in the padded raster; what lies beyond, and NaN, is moved to
+    // the zeros around it.
+    double x = xs[i] - x_origin;
+    double y = ys[i] - y_origin;
+    x = x > 0.0 ? x : 0.0;
+    y = y > 0.0 ? y : 0.0;
+    x = x < x_end ? x : x_end;
+    y = y < y_end ? y : y_end;
+    const int column = static_cast<int>(x);
+    const int row = static_cast<int>(y);
+    const float fx = static_cast<float>(x - column);
+    const float fy = static_cast<float>(y - row);
+    const int cell = row * stride + column;
+    const float top = weights[cell] + fx * (weights[cell + 1] - weights[cell]);
+    const float bottom =
+        weights[cell + stride] +
+        fx * (weights[cell + stride + 1] - weights[cell + stride]);
+    sums[i] += top + fy * (bottom - top);
   }
+}
 
-  // With C = exp(weight) / categories: -sum C ln C.
-  LossMaps::Summary Finish(double log_categories) {
+// What a Summary needs to know of the weights of a map.
+struct WeightSums {
+  float maximum = 0.0f;
+  size_t num_informative = 0;  // cells with a positive weight w
+  double sum = 0.0;            // of exp(w), over these
+  double weighted_sum = 0.0;   // of w exp(w)
+
+  // With C = exp(w) / categories: -sum C ln C.
+  double Entropy(double log_categories) const {
     const double categories = std::exp(log_categories);
-    const double mass = sum_ / categories;
-    summary_.entropy = mass * log_categories - weighted_sum_ / categories;
+    const double mass = sum / categories;
+    double entropy = mass * log_categories - weighted_sum / categories;
     const double rest = 1.0 - mass;
-    const double num_rest = categories - num_cells_;
+    const double num_rest = categories - num_informative;
     if (rest > 0.0 && num_rest > 0.0) {
-      summary_.entropy -= rest * std::log(rest / num_rest);
+      entropy -= rest * std::log(rest / num_rest);
     }
-    return summary_;
+    return entropy;
   }
-
- private:
-  double sum_ = 0.0;
-  double weighted_sum_ = 0.0;
-  double num_cells_ = 0.0;
-  LossMaps::Summary summary_;
 };
+
+NRE_VECTOR_CLONES void SumWeights(const float* weights,
+                                  size_t size,
+                                  WeightSums* result) {
+  constexpr size_t kBlockSize = 8 * kVectorSize;
+  alignas(64) float block[kBlockSize];
+  Double8 sum{}, weighted_sum{};
+  float maximum = 0.0f;
+  size_t num_informative = 0;
+  for (size_t begin = 0; begin < size; begin += kBlockSize) {
+    const size_t num = std::min(kBlockSize, size - begin);
+    int num_positive = 0;
+#pragma omp simd reduction(max : maximum) reduction(+ : num_positive)
+    for (size_t i = 0; i < num; ++i) {
+      const float weight = weights[begin + i];
+      block[i] = weight > 0.0f ? weight : 0.0f;
+      num_positive += weight > 0.0f;
+      maximum = weight > maximum ? weight : maximum;
+    }
+    std::fill(block + num, block + kBlockSize, 0.0f);
+    num_informative += num_positive;
+    for (size_t i = 0; i < kBlockSize; i += kVectorSize) {
+      Double8 weight, relative;
+      LoadFloats(block + i, &weight);
+      Exp(weight, &relative);
+      sum += relative - 1.0;  // nothing for a weight of zero
+      weighted_sum += relative * weight;
+    }
+  }
+  result->maximum = maximum;
+  result->num_informative = num_informative;
+  result->sum = Sum(sum) + num_informative;
+  result->weighted_sum = Sum(weighted_sum);
+}
 
 }  // namespace
 
 double LossMaps::Geometry::LogCategories() const {
   return std::log(1.0 + static_cast<double>(width) * height);
+}
+
+void LossMaps::Raster::AddWeights(const double* xs,
+                                  const double* ys,
+                                  int num,
+                                  double* sums) const {
+  Interpolate(weights.data(),
+              width,
+              height,
+              origin.x() - 1.0,
+              origin.y() - 1.0,
+              xs,
+              ys,
+              num,
+              sums);
 }
 
 DenseLossMaps::DenseLossMaps(const Geometry& geometry,
@@ -256,6 +328,11 @@ DenseLossMaps::DenseLossMaps(const Geometry& geometry,
       // Sums read whole vectors.
       weights_(origins_.size() * window_width * window_height + kVectorSize,
                0.0f) {}
+
+size_t DenseLossMaps::NumBytes() const {
+  return origins_.capacity() * sizeof(origins_[0]) +
+         weights_.capacity() * sizeof(weights_[0]);
+}
 
 double DenseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
   const Eigen::Vector2i& origin = origins_[point];
@@ -276,6 +353,21 @@ double DenseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
     return (1.0 - fx) * left + fx * right;
   };
   return (1.0 - fy) * row(y) + fy * row(y + 1);
+}
+
+void DenseLossMaps::Rasterize(size_t point, Raster* raster) const {
+  raster->origin = origins_[point];
+  raster->width = window_width_;
+  raster->height = window_height_;
+  const int stride = window_width_ + 3;
+  raster->weights.assign(static_cast<size_t>(stride) * (window_height_ + 3),
+                         0.0f);
+  for (int y = 0; y < window_height_; ++y) {
+    const float* row = Data(point) + static_cast<size_t>(y) * window_width_;
+    std::copy(row,
+              row + window_width_,
+              &raster->weights[static_cast<size_t>(y + 1) * stride + 1]);
+  }
 }
 
 SmoothedLoss DenseLossMaps::Smoothed(size_t point,
@@ -299,17 +391,19 @@ SmoothedLoss DenseLossMaps::Smoothed(size_t point,
 }
 
 LossMaps::Summary DenseLossMaps::Summarize(size_t point) const {
-  Summarizer summarizer;
-  const float* cell = Data(point);
-  const Eigen::Vector2i& origin = origins_[point];
-  for (int y = 0; y < window_height_; ++y) {
-    for (int x = 0; x < window_width_; ++x, ++cell) {
-      if (*cell > 0.0f) {
-        summarizer.Add(origin.x() + x, origin.y() + y, *cell);
-      }
-    }
+  const float* weights = Data(point);
+  WeightSums sums;
+  SumWeights(weights, CellsPerMap(), &sums);
+  Summary summary;
+  summary.entropy = sums.Entropy(geometry_.LogCategories());
+  if (sums.maximum > 0.0f) {
+    const int peak = static_cast<int>(
+        std::find(weights, weights + CellsPerMap(), sums.maximum) - weights);
+    summary.weight = sums.maximum;
+    summary.peak << origins_[point].x() + peak % window_width_,
+        origins_[point].y() + peak / window_width_;
   }
-  return summarizer.Finish(geometry_.LogCategories());
+  return summary;
 }
 
 SparseLossMaps::SparseLossMaps(const Geometry& geometry)
@@ -337,6 +431,12 @@ size_t SparseLossMaps::NumCells(size_t point) const {
   return begins[geometry_.height] - begins[0];
 }
 
+size_t SparseLossMaps::NumBytes() const {
+  return row_begins_.capacity() * sizeof(row_begins_[0]) +
+         xs_.capacity() * sizeof(xs_[0]) +
+         weights_.capacity() * sizeof(weights_[0]);
+}
+
 double SparseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
   int x, y;
   double fx, fy;
@@ -358,6 +458,22 @@ double SparseLossMaps::Weight(size_t point, const Eigen::Vector2d& p) const {
     return sum;
   };
   return (1.0 - fy) * row(y) + fy * row(y + 1);
+}
+
+void SparseLossMaps::Rasterize(size_t point, Raster* raster) const {
+  raster->origin.setZero();
+  raster->width = geometry_.width;
+  raster->height = geometry_.height;
+  const int stride = geometry_.width + 3;
+  raster->weights.assign(static_cast<size_t>(stride) * (geometry_.height + 3),
+                         0.0f);
+  const uint32_t* begins = RowBegins(point);
+  for (int y = 0; y < geometry_.height; ++y) {
+    float* row = &raster->weights[static_cast<size_t>(y + 1) * stride + 1];
+    for (uint32_t i = begins[y]; i < begins[y + 1]; ++i) {
+      row[xs_[i]] = weights_[i];
+    }
+  }
 }
 
 SmoothedLoss SparseLossMaps::Smoothed(size_t point,
@@ -382,14 +498,21 @@ SmoothedLoss SparseLossMaps::Smoothed(size_t point,
 }
 
 LossMaps::Summary SparseLossMaps::Summarize(size_t point) const {
-  Summarizer summarizer;
   const uint32_t* begins = RowBegins(point);
-  for (int y = 0; y < geometry_.height; ++y) {
-    for (uint32_t i = begins[y]; i < begins[y + 1]; ++i) {
-      summarizer.Add(xs_[i], y, weights_[i]);
-    }
+  const uint32_t* ends = begins + geometry_.height;
+  WeightSums sums;
+  SumWeights(weights_.data() + *begins, *ends - *begins, &sums);
+  Summary summary;
+  summary.entropy = sums.Entropy(geometry_.LogCategories());
+  if (sums.maximum > 0.0f) {
+    const auto begin = weights_.begin();
+    const uint32_t peak = static_cast<uint32_t>(
+        std::find(begin + *begins, begin + *ends, sums.maximum) - begin);
+    summary.weight = sums.maximum;
+    summary.peak << xs_[peak],
+        std::upper_bound(begins, ends, peak) - begins - 1;
   }
-  return summarizer.Finish(geometry_.LogCategories());
+  return summary;
 }
 
 }  // namespace nre

@@ -50,9 +50,31 @@ class LossMaps {
   // Number of cells of one point's map that may be informative.
   virtual int CellsPerMap() const = 0;
 
+  // Memory that the maps take.
+  virtual size_t NumBytes() const = 0;
+
   // ln|Omega^| - L(p), L interpolated bilinearly as in Eq. 3 and 6, where a
   // missing neighbour costs ln|Omega^|. 0 for a non-finite or far position.
   virtual double Weight(size_t point, const Eigen::Vector2d& p) const = 0;
+
+  // A dense copy of a map or a window, with zeros around it, to look up many
+  // positions without a branch.
+  struct Raster {
+    Eigen::Vector2i origin;  // whole-map cell of the first cell
+    int width = 0;
+    int height = 0;
+    // [height + 3, width + 3], row by row: one row and one column before the
+    // first cell, two after the last.
+    std::vector<float> weights;
+
+    // Adds what Weight() returns for positions (xs[i], ys[i]), i < num, to
+    // sums[i], up to the rounding of a float.
+    void AddWeights(const double* xs,
+                    const double* ys,
+                    int num,
+                    double* sums) const;
+  };
+  virtual void Rasterize(size_t point, Raster* raster) const = 0;
 
   // The point's term of Eq. 9, summed over the cells within 5 sigma, for
   // 0.5 <= sigma <= 100 cells (below, the sampled kernel no longer sums to
@@ -101,7 +123,9 @@ class DenseLossMaps : public LossMaps {
 
   size_t NumPoints() const override { return origins_.size(); }
   int CellsPerMap() const override { return window_width_ * window_height_; }
+  size_t NumBytes() const override;
   double Weight(size_t point, const Eigen::Vector2d& p) const override;
+  void Rasterize(size_t point, Raster* raster) const override;
   SmoothedLoss Smoothed(size_t point,
                         const Eigen::Vector2d& p,
                         double sigma,
@@ -132,7 +156,9 @@ class SparseLossMaps : public LossMaps {
   int CellsPerMap() const override {
     return geometry_.width * geometry_.height;
   }
+  size_t NumBytes() const override;
   double Weight(size_t point, const Eigen::Vector2d& p) const override;
+  void Rasterize(size_t point, Raster* raster) const override;
   SmoothedLoss Smoothed(size_t point,
                         const Eigen::Vector2d& p,
                         double sigma,

@@ -2,13 +2,44 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <functional>
+#include <limits>
 #include <numeric>
+#include <queue>
 #include <random>
+#include <utility>
 
 #include "nre/p3p.h"
+#include "nre/vector_math.h"
 
 namespace nre {
 namespace {
+
+// One coordinate of a point under many transforms.
+NRE_VECTOR_CLONES void TransformRow(const double* by_x,
+                                    const double* by_y,
+                                    const double* by_z,
+                                    const double* translations,
+                                    const double* point,
+                                    int num,
+                                    double* transformed) {
+  const double x = point[0], y = point[1], z = point[2];
+#pragma omp simd
+  for (int k = 0; k < num; ++k) {
+    transformed[k] = by_x[k] * x + by_y[k] * y + by_z[k] * z + translations[k];
+  }
+}
+
+NRE_VECTOR_CLONES void Scale(double scale,
+                             double offset,
+                             int num,
+                             double* values) {
+#pragma omp simd
+  for (int k = 0; k < num; ++k) {
+    values[k] = scale * values[k] + offset;
+  }
+}
 
 // Draws indices with given weights; the same on every platform, unlike
 // std::discrete_distribution.
@@ -78,150 +109,249 @@ std::vector<Candidate> ChooseCandidates(
   return candidates;
 }
 
-// Scores poses on all maps, points with the highest peaks first.
-class Scorer {
- public:
-  Scorer(const Camera& camera,
-         const std::vector<Eigen::Vector3d>& points_in_world,
-         const LossMaps& maps,
-         const std::vector<LossMaps::Summary>& summaries,
-         const Priors* priors)
-      : camera_(camera),
-        points_(points_in_world),
-        maps_(maps),
-        priors_(priors) {
-    order_.resize(summaries.size());
-    std::iota(order_.begin(), order_.end(), 0);
-    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) {
+// Points in the order in which they are scored: the highest peaks first, none
+// without a peak.
+struct ScoringOrder {
+  std::vector<size_t> points;
+  std::vector<double> remaining;  // sum of the peaks from points[i] on
+
+  explicit ScoringOrder(const std::vector<LossMaps::Summary>& summaries)
+      : points(summaries.size()) {
+    std::iota(points.begin(), points.end(), 0);
+    std::stable_sort(points.begin(), points.end(), [&](size_t a, size_t b) {
       return summaries[a].weight > summaries[b].weight;
     });
-    while (!order_.empty() && summaries[order_.back()].weight <= 0.0) {
-      order_.pop_back();
+    while (!points.empty() && !(summaries[points.back()].weight > 0.0)) {
+      points.pop_back();
     }
-    remaining_.resize(order_.size() + 1, 0.0);
-    for (size_t i = order_.size(); i-- > 0;) {
-      remaining_[i] = remaining_[i + 1] + summaries[order_[i]].weight;
+    remaining.resize(points.size() + 1, 0.0);
+    for (size_t i = points.size(); i-- > 0;) {
+      remaining[i] = remaining[i + 1] + summaries[points[i]].weight;
+    }
+  }
+};
+
+double PriorScore(const Priors* priors, const Rigid3d& cam_from_world) {
+  return priors != nullptr ? -PriorCost(*priors, cam_from_world) : 0.0;
+}
+
+// Hypotheses that may still win, coordinate by coordinate.
+class HypothesisBatch {
+ public:
+  // Scores begin with what `priors`, which may be null, say.
+  HypothesisBatch(const std::vector<Rigid3d>& cams_from_world,
+                  const Priors* priors)
+      : indices_(cams_from_world.size()), scores_(indices_.size(), 0.0) {
+    std::iota(indices_.begin(), indices_.end(), 0);
+    for (auto& entries : transforms_) {
+      entries.resize(indices_.size());
+    }
+    for (size_t k = 0; k < indices_.size(); ++k) {
+      scores_[k] = PriorScore(priors, cams_from_world[k]);
+      const Eigen::Matrix3d rotation =
+          cams_from_world[k].rotation.toRotationMatrix();
+      for (int row = 0; row < 3; ++row) {
+        for (int column = 0; column < 3; ++column) {
+          transforms_[4 * row + column][k] = rotation(row, column);
+        }
+        transforms_[4 * row + 3][k] = cams_from_world[k].translation[row];
+      }
     }
   }
 
-  // The score, or something below `min_score` if it cannot reach that.
-  double operator()(const Rigid3d& cam_from_world, double min_score) const {
-    const Eigen::Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
-    const MapFromImage& map_from_image = maps_.geometry().map_from_image;
-    double score =
-        priors_ != nullptr ? -PriorCost(*priors_, cam_from_world) : 0.0;
-    Eigen::Vector2d xy;
-    for (size_t i = 0; i < order_.size(); ++i) {
-      if (score + remaining_[i] < min_score) {
-        return score;
-      }
-      const size_t point = order_[i];
-      if (camera_.Project(
-              rotation * points_[point] + cam_from_world.translation,
-              &xy,
-              nullptr)) {
-        score += maps_.Weight(point, map_from_image * xy);
-      }
+  int Size() const { return static_cast<int>(indices_.size()); }
+  int Index(int k) const { return indices_[k]; }
+  double Score(int k) const { return scores_[k]; }
+  // 0 if that is more: what has not even that is no hypothesis.
+  double BestScore() const {
+    double best = 0.0;
+    for (const double score : scores_) {
+      best = std::max(best, score);
     }
-    return score;
+    return best;
   }
 
-  // Mean distance, in map cells, of the projections of some points; a point
-  // that only one of the poses sees counts as far.
-  double Distance(const Rigid3d& a, const Rigid3d& b) const {
-    constexpr size_t kMaxNumPoints = 30;
-    constexpr double kFar = 100.0;
-    const size_t num_points = std::min(order_.size(), kMaxNumPoints);
-    double sum = 0.0;
-    for (size_t i = 0; i < num_points; ++i) {
-      const Eigen::Vector3d& point = points_[order_[i]];
-      Eigen::Vector2d xy_a, xy_b;
-      const bool seen_a = camera_.Project(a * point, &xy_a, nullptr);
-      const bool seen_b = camera_.Project(b * point, &xy_b, nullptr);
-      if (seen_a && seen_b) {
-        const Eigen::Vector2d difference =
-            maps_.geometry().map_from_image.scale.cwiseProduct(xy_a - xy_b);
-        sum += std::min(difference.norm(), kFar);
-      } else if (seen_a != seen_b) {
-        sum += kFar;
+  // Adds a point's weights to the scores.
+  void AddPoint(const Camera& camera,
+                const Eigen::Vector3d& point_in_world,
+                const MapFromImage& map_from_image,
+                const LossMaps::Raster& raster) {
+    // What lies between the steps stays in the first-level cache.
+    constexpr int kBlockSize = 256;
+    alignas(64) double in_cam[3][kBlockSize];
+    alignas(64) double xys[2][kBlockSize];
+    for (int begin = 0; begin < Size(); begin += kBlockSize) {
+      const int num = std::min(kBlockSize, Size() - begin);
+      for (int row = 0; row < 3; ++row) {
+        TransformRow(&transforms_[4 * row][begin],
+                     &transforms_[4 * row + 1][begin],
+                     &transforms_[4 * row + 2][begin],
+                     &transforms_[4 * row + 3][begin],
+                     point_in_world.data(),
+                     num,
+                     in_cam[row]);
       }
+      camera.ProjectMany(in_cam[0], in_cam[1], in_cam[2], num, xys[0], xys[1]);
+      for (int axis = 0; axis < 2; ++axis) {
+        Scale(map_from_image.scale[axis],
+              map_from_image.offset[axis],
+              num,
+              xys[axis]);
+      }
+      raster.AddWeights(xys[0], xys[1], num, &scores_[begin]);
     }
-    return sum / std::max<size_t>(num_points, 1);
+  }
+
+  // Drops the hypotheses with a lower score.
+  void Keep(double min_score) {
+    int size = 0;
+    for (int k = 0; k < Size(); ++k) {
+      if (scores_[k] < min_score) {
+        continue;
+      }
+      if (size < k) {
+        indices_[size] = indices_[k];
+        scores_[size] = scores_[k];
+        for (auto& entries : transforms_) {
+          entries[size] = entries[k];
+        }
+      }
+      ++size;
+    }
+    indices_.resize(size);
+    scores_.resize(size);
   }
 
  private:
-  const Camera& camera_;
-  const std::vector<Eigen::Vector3d>& points_;
-  const LossMaps& maps_;
-  const Priors* priors_;  // may be null
-  std::vector<size_t> order_;
-  std::vector<double> remaining_;  // sum of the peaks from order_[i] on
+  std::vector<int> indices_;
+  std::vector<double> scores_;
+  // The 3x4 matrices [R t], entry by entry, row by row.
+  std::array<std::vector<double>, 12> transforms_;
 };
 
-// What a hypothesis has to exceed to be returned with `poses`.
-double MinScore(const std::vector<PoseHypothesis>& poses,
-                const MsacOptions& options) {
-  if (poses.empty()) {
-    return 0.0;
-  }
-  const double share = options.min_score_share * poses.front().score;
-  const bool full = poses.size() >= static_cast<size_t>(options.max_num_poses);
-  return full ? std::max(share, poses.back().score) : share;
-}
-
-// Keeps `poses` sorted, distinct and at most `max_num_poses` long.
-void Insert(const PoseHypothesis& hypothesis,
-            const Scorer& scorer,
-            const MsacOptions& options,
-            std::vector<PoseHypothesis>* poses) {
-  const auto is_near = [&](const PoseHypothesis& other) {
-    return scorer.Distance(other.cam_from_world, hypothesis.cam_from_world) <
-           options.min_distance_cells;
-  };
-  for (const PoseHypothesis& other : *poses) {
-    if (other.score >= hypothesis.score && is_near(other)) {
-      return;
-    }
-  }
-  poses->erase(std::remove_if(poses->begin(), poses->end(), is_near),
-               poses->end());
-  const auto position =
-      std::find_if(poses->begin(), poses->end(), [&](const auto& other) {
-        return other.score < hypothesis.score;
-      });
-  poses->insert(position, hypothesis);
-  const double min_score = options.min_score_share * poses->front().score;
-  while (poses->size() > static_cast<size_t>(options.max_num_poses) ||
-         poses->back().score < min_score) {
-    poses->pop_back();
-  }
-}
-
-}  // namespace
-
-bool MsacOptions::Check() const {
-  return num_hypotheses > 0 && sampling_share > 0.0 && sampling_share <= 1.0 &&
-         max_num_poses > 0 && min_distance_cells >= 0.0 &&
-         min_score_share >= 0.0 && min_score_share <= 1.0;
-}
-
-std::vector<PoseHypothesis> SamplePosesMsac(
+// Scores all hypotheses but those that cannot reach `min_score_share` of the
+// best score, or any at all. Scores are exact up to `tolerance`.
+HypothesisBatch ScoreHypotheses(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& maps,
+    const ScoringOrder& order,
+    const std::vector<Rigid3d>& cams_from_world,
+    const MsacOptions& options,
+    double tolerance) {
+  constexpr size_t kPointsBetweenDrops = 32;
+  HypothesisBatch batch(cams_from_world, options.priors);
+  LossMaps::Raster raster;
+  for (size_t i = 0; i < order.points.size(); ++i) {
+    const size_t point = order.points[i];
+    maps.Rasterize(point, &raster);
+    batch.AddPoint(
+        camera, points_in_world[point], maps.geometry().map_from_image, raster);
+    if ((i + 1) % kPointsBetweenDrops == 0) {
+      batch.Keep(options.min_score_share * batch.BestScore() -
+                 order.remaining[i + 1] - 2.0 * tolerance);
+    }
+  }
+  return batch;
+}
+
+// The score in double precision.
+double ExactScore(const Camera& camera,
+                  const std::vector<Eigen::Vector3d>& points_in_world,
+                  const LossMaps& maps,
+                  const ScoringOrder& order,
+                  const Priors* priors,
+                  const Rigid3d& cam_from_world) {
+  const MapFromImage& map_from_image = maps.geometry().map_from_image;
+  double score = PriorScore(priors, cam_from_world);
+  Eigen::Vector2d xy;
+  for (const size_t point : order.points) {
+    if (camera.Project(cam_from_world * points_in_world[point], &xy, nullptr)) {
+      score += maps.Weight(point, map_from_image * xy);
+    }
+  }
+  return score;
+}
+
+// Tells which poses are near to those chosen so far.
+class DistinctPoses {
+ public:
+  DistinctPoses(const Camera& camera,
+                const std::vector<Eigen::Vector3d>& points_in_world,
+                const LossMaps& maps,
+                const ScoringOrder& order,
+                double min_distance_cells)
+      : camera_(camera),
+        scale_(maps.geometry().map_from_image.scale),
+        min_distance_cells_(min_distance_cells) {
+    constexpr size_t kMaxNumPoints = 30;
+    const size_t num = std::min(order.points.size(), kMaxNumPoints);
+    for (size_t i = 0; i < num; ++i) {
+      points_.push_back(points_in_world[order.points[i]]);
+    }
+  }
+
+  void Add(const Rigid3d& cam_from_world) {
+    std::vector<Eigen::Vector2d> projections(points_.size());
+    for (size_t i = 0; i < points_.size(); ++i) {
+      projections[i] = Project(cam_from_world, i);
+    }
+    chosen_.push_back(std::move(projections));
+  }
+
+  bool IsNear(const Rigid3d& cam_from_world) const {
+    return std::any_of(
+        chosen_.begin(), chosen_.end(), [&](const auto& projections) {
+          // Distances only add up: most poses are known to be far at once.
+          const double far = min_distance_cells_ * points_.size();
+          double sum = 0.0;
+          for (size_t i = 0; i < points_.size() && sum < far; ++i) {
+            sum += Distance(projections[i], Project(cam_from_world, i));
+          }
+          return sum < far;
+        });
+  }
+
+ private:
+  // In map cells, but for the offset; NaN for a point without an image.
+  Eigen::Vector2d Project(const Rigid3d& cam_from_world, size_t i) const {
+    Eigen::Vector2d xy;
+    if (!camera_.Project(cam_from_world * points_[i], &xy, nullptr)) {
+      return Eigen::Vector2d::Constant(
+          std::numeric_limits<double>::quiet_NaN());
+    }
+    return scale_.cwiseProduct(xy);
+  }
+
+  static double Distance(const Eigen::Vector2d& a, const Eigen::Vector2d& b) {
+    constexpr double kFar = 100.0;
+    if (std::isnan(a.x()) && std::isnan(b.x())) {
+      return 0.0;
+    }
+    const double distance = (a - b).norm();
+    return distance < kFar ? distance : kFar;  // also for NaN
+  }
+
+  const Camera& camera_;
+  Eigen::Vector2d scale_;
+  double min_distance_cells_;
+  std::vector<Eigen::Vector3d> points_;
+  std::vector<std::vector<Eigen::Vector2d>> chosen_;
+};
+
+std::vector<Rigid3d> DrawFromSummaries(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const std::vector<LossMaps::Summary>& summaries,
     const MsacOptions& options,
     uint64_t seed) {
-  std::vector<LossMaps::Summary> summaries(points_in_world.size());
-  for (size_t i = 0; i < summaries.size(); ++i) {
-    summaries[i] = maps.Summarize(i);
-  }
   const std::vector<Candidate> candidates =
       ChooseCandidates(camera, maps, summaries, options.sampling_share);
-  std::vector<PoseHypothesis> poses;
+  std::vector<Rigid3d> cams_from_world;
   if (candidates.size() < 3) {
-    return poses;
+    return cams_from_world;
   }
-  const Scorer scorer(camera, points_in_world, maps, summaries, options.priors);
 
   // As in the published estimator, the weight falls linearly with the entropy;
   // the highest one keeps a small chance.
@@ -243,12 +373,103 @@ std::vector<PoseHypothesis> SamplePosesMsac(
       points[k] = points_in_world[candidates[triplet[k]].point];
     }
     const int num_solutions = SolveP3P(bearings, points, &solutions);
-    for (int s = 0; s < num_solutions; ++s) {
-      const double min_score = MinScore(poses, options);
-      const double score = scorer(solutions[s], min_score);
-      if (score > min_score) {
-        Insert({solutions[s], score}, scorer, options, &poses);
-      }
+    cams_from_world.insert(cams_from_world.end(),
+                           solutions.begin(),
+                           solutions.begin() + num_solutions);
+  }
+  return cams_from_world;
+}
+
+std::vector<LossMaps::Summary> SummarizeAll(const LossMaps& maps) {
+  std::vector<LossMaps::Summary> summaries(maps.NumPoints());
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    summaries[i] = maps.Summarize(i);
+  }
+  return summaries;
+}
+
+}  // namespace
+
+bool MsacOptions::Check() const {
+  return num_hypotheses > 0 && sampling_share > 0.0 && sampling_share <= 1.0 &&
+         max_num_poses > 0 && min_distance_cells >= 0.0 &&
+         min_score_share >= 0.0 && min_score_share <= 1.0;
+}
+
+std::vector<Rigid3d> DrawHypotheses(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const MsacOptions& options,
+    uint64_t seed) {
+  return DrawFromSummaries(
+      camera, points_in_world, maps, SummarizeAll(maps), options, seed);
+}
+
+std::vector<PoseHypothesis> SamplePosesMsac(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const MsacOptions& options,
+    uint64_t seed) {
+  const std::vector<LossMaps::Summary> summaries = SummarizeAll(maps);
+  const std::vector<Rigid3d> cams_from_world = DrawFromSummaries(
+      camera, points_in_world, maps, summaries, options, seed);
+  if (cams_from_world.empty()) {
+    return {};
+  }
+  const ScoringOrder order(summaries);
+  // Interpolation in floats is off by a few units in the last place.
+  const double tolerance = 1e-6 * order.remaining.front();
+  const HypothesisBatch batch = ScoreHypotheses(camera,
+                                                points_in_world,
+                                                maps,
+                                                order,
+                                                cams_from_world,
+                                                options,
+                                                tolerance);
+
+  // The best first, by scores that are exact where it matters: an upper bound
+  // that comes out on top is replaced by the exact score and has to come out
+  // on top once more.
+  struct Entry {
+    double score;
+    int index;
+    bool exact;
+    bool operator<(const Entry& other) const {
+      return score < other.score ||
+             (score == other.score && index > other.index);
+    }
+  };
+  std::vector<Entry> entries;
+  for (int k = 0; k < batch.Size(); ++k) {
+    entries.push_back({batch.Score(k) + tolerance, batch.Index(k), false});
+  }
+  std::priority_queue<Entry> queue(std::less<Entry>(), std::move(entries));
+  DistinctPoses distinct_poses(
+      camera, points_in_world, maps, order, options.min_distance_cells);
+  std::vector<PoseHypothesis> poses;
+  while (!queue.empty() &&
+         poses.size() < static_cast<size_t>(options.max_num_poses)) {
+    Entry entry = queue.top();
+    queue.pop();
+    const Rigid3d& cam_from_world = cams_from_world[entry.index];
+    const double min_score =
+        poses.empty() ? 0.0 : options.min_score_share * poses.front().score;
+    if (!(entry.score > 0.0) || entry.score < min_score) {
+      break;
+    }
+    if (distinct_poses.IsNear(cam_from_world)) {
+      continue;
+    }
+    if (entry.exact) {
+      poses.push_back({cam_from_world, entry.score});
+      distinct_poses.Add(cam_from_world);
+    } else {
+      entry.score = ExactScore(
+          camera, points_in_world, maps, order, options.priors, cam_from_world);
+      entry.exact = true;
+      queue.push(entry);
     }
   }
   return poses;

@@ -25,8 +25,9 @@ struct MsacOptions {
   // A pose is returned only if its score is at least this share of the best:
   // refinement lifts a hypothesis of three quantised peaks by about as much.
   double min_score_share = 0.7;
-  // Two poses are distinct if they project points, on average, at least this
-  // far apart (map cells).
+  // Two poses are distinct if they project points, on average over the 30 with
+  // the highest peaks, at least this far apart (map cells; a point that only
+  // one of the poses sees counts 100).
   double min_distance_cells = 3.0;
   // Their cost is taken from a pose's score; null: none. Not their owner.
   const Priors* priors = nullptr;
@@ -41,11 +42,21 @@ struct PoseHypothesis {
   double score = 0.0;
 };
 
-// The best distinct hypotheses, best first; empty if no triplet gave a pose.
-// Every hypothesis is scored on the maps themselves, points with the highest
-// peaks first, and dropped once the remaining peaks cannot lift it any more
-// to where it would be returned; there is no inlier threshold.
-// Deterministic for a given seed.
+// The poses of all triplets that are drawn, up to four of each, in their order.
+// Empty if no triplet gave a pose. Deterministic for a given seed.
+std::vector<Rigid3d> DrawHypotheses(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& maps,
+    const MsacOptions& options,
+    uint64_t seed);
+
+// The best distinct ones of these poses: the best one, the best of those that
+// are distinct from it, and so on. Every hypothesis is scored on the maps
+// themselves, there is no inlier threshold; all of them together, one map after
+// the other, those with the highest peaks first. A hypothesis is dropped once
+// the remaining peaks cannot lift it any more to where it would be returned:
+// the result is that of scoring all of them to the end.
 std::vector<PoseHypothesis> SamplePosesMsac(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

@@ -168,6 +168,24 @@ class ColmapCamera : public Camera {
     return xy->allFinite() && jacobian->allFinite();
   }
 
+  void ProjectMany(const double* xs_in_cam,
+                   const double* ys_in_cam,
+                   const double* zs_in_cam,
+                   int num,
+                   double* xs,
+                   double* ys) const override {
+    for (int i = 0; i < num; ++i) {
+      double xy[2];
+      // Without Jacobian and virtual call, the compiler has the model inline.
+      if (!ImgFromCam<Model, double>(
+              params_, xs_in_cam[i], ys_in_cam[i], zs_in_cam[i], xy)) {
+        xy[0] = xy[1] = std::numeric_limits<double>::quiet_NaN();
+      }
+      xs[i] = xy[0];
+      ys[i] = xy[1];
+    }
+  }
+
   bool Unproject(const Eigen::Vector2d& xy,
                  Eigen::Vector3d* bearing) const override {
     Eigen::Vector3d ray;

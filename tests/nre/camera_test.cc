@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -97,6 +98,56 @@ TEST(ScaledCamera, IsTheCameraWithAnotherFocalLength) {
   }
   Eigen::Vector2d xy;
   EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
+}
+
+// What has no ProjectMany() of its own.
+class OtherCamera : public PinholeCamera {
+ public:
+  using PinholeCamera::PinholeCamera;
+
+  void ProjectMany(const double* xs_in_cam,
+                   const double* ys_in_cam,
+                   const double* zs_in_cam,
+                   int num,
+                   double* xs,
+                   double* ys) const override {
+    Camera::ProjectMany(xs_in_cam, ys_in_cam, zs_in_cam, num, xs, ys);
+  }
+};
+
+TEST(Camera, ProjectManyIsProject) {
+  const OtherCamera other(640, 480, 500.0, 520.0, 310.0, 250.0);
+  const double kNaN = std::numeric_limits<double>::quiet_NaN();
+  Random random(3);
+  constexpr int kNum = 1003;
+  std::vector<double> x(kNum), y(kNum), z(kNum), u(kNum), v(kNum);
+  for (int i = 0; i < kNum; ++i) {
+    x[i] = random.Uniform(-5.0, 5.0);
+    y[i] = random.Uniform(-5.0, 5.0);
+    z[i] = random.Uniform(-3.0, 10.0);
+  }
+  z[5] = 0.0;
+  z[6] = kNaN;
+  x[7] = kNaN;
+  y[8] = std::numeric_limits<double>::infinity();
+  const ScaledCamera scaled(kCamera, 1.7);
+  for (const Camera* camera :
+       std::vector<const Camera*>{&kCamera, &other, &scaled}) {
+    camera->ProjectMany(x.data(), y.data(), z.data(), kNum, u.data(), v.data());
+    int num_seen = 0;
+    for (int i = 0; i < kNum; ++i) {
+      Eigen::Vector2d xy;
+      if (camera->Project({x[i], y[i], z[i]}, &xy, nullptr)) {
+        EXPECT_NEAR(u[i], xy.x(), 1e-12 * (1.0 + xy.norm()));
+        EXPECT_NEAR(v[i], xy.y(), 1e-12 * (1.0 + xy.norm()));
+        ++num_seen;
+      } else {
+        EXPECT_FALSE(std::isfinite(u[i]) && std::isfinite(v[i])) << i;
+      }
+    }
+    EXPECT_GT(num_seen, kNum / 2);
+    EXPECT_LT(num_seen, kNum);
+  }
 }
 
 }  // namespace

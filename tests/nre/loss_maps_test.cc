@@ -156,6 +156,43 @@ TEST(LossMaps, PositionsWithoutCellsAreOut) {
   }
 }
 
+TEST(LossMaps, RasterAddsWeights) {
+  Random random(10);
+  const std::vector<WeightMap> maps = RandomMaps(12, 7, &random);
+  const BothMaps both(maps);
+  DenseLossMaps windows({12, 7, MapFromImage()}, 4, 5, {{3, -2}, {9, 4}});
+  for (int k = 0; k < 2 * 20; ++k) {
+    windows.Data(0)[k] = static_cast<float>(random.Uniform(0.0, 4.0));
+  }
+  std::vector<double> xs = {kNaN, 1.0, kInf, -kInf, 1e300, -1e300, 3e9, -7.0};
+  std::vector<double> ys = {1.0, kNaN, 2.0, 2.0, 2.0, -1e300, 2.0, 2.0};
+  for (int i = 0; i < 1000; ++i) {
+    xs.push_back(random.Uniform(-3.0, 15.0));
+    ys.push_back(random.Uniform(-3.0, 10.0));
+  }
+  for (double y = -2.0; y <= 9.0; y += 0.5) {
+    for (double x = -2.0; x <= 14.0; x += 0.5) {
+      xs.push_back(x);
+      ys.push_back(y);
+    }
+  }
+  std::vector<const LossMaps*> all = both.All();
+  all.push_back(&windows);
+  LossMaps::Raster raster;  // of several sizes, one after the other
+  for (const LossMaps* loss_maps : all) {
+    for (size_t i = 0; i < loss_maps->NumPoints(); ++i) {
+      loss_maps->Rasterize(i, &raster);
+      std::vector<double> sums(xs.size(), 10.0);
+      raster.AddWeights(
+          xs.data(), ys.data(), static_cast<int>(xs.size()), sums.data());
+      for (size_t k = 0; k < xs.size(); ++k) {
+        ASSERT_NEAR(sums[k] - 10.0, loss_maps->Weight(i, {xs[k], ys[k]}), 2e-6)
+            << "map " << i << " at " << xs[k] << " " << ys[k];
+      }
+    }
+  }
+}
+
 // All cells of these maps lie within 5 sigma, so that nothing is cut off.
 TEST(LossMaps, SmoothedIsEq9) {
   Random random(2);
