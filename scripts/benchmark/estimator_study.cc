@@ -23,6 +23,7 @@
 #include "nre/pose_estimator.h"
 #include "s2d/coarse_maps.h"
 #include "s2d/fine_maps.h"
+#include "s2d/magsac.h"
 #include "scripts/benchmark/estimator_study_real.h"
 #include "scripts/benchmark/estimator_study_report.h"
 #include "tests/testing/generated_maps.h"
@@ -44,6 +45,7 @@ struct Problem {
   const std::vector<Eigen::Vector3d>& points;
   const LossMaps& coarse;
   const FineMapSource& fine;
+  MethodInputs inputs;
 };
 
 // What is left of the estimator when stages are left out.
@@ -112,14 +114,29 @@ PoseEstimate RunStages(const Problem& problem, const Stages& stages) {
 
 std::map<std::string, Method> AllMethods() {
   std::map<std::string, Method> methods;
-  methods["nre"] = [](const Problem& problem) {
-    return EstimatePose(problem.camera,
-                        problem.points,
-                        problem.coarse,
-                        problem.fine,
-                        NreEstimationOptions(),
-                        problem.seed);
-  };
+  for (const EstimationMethod method : {EstimationMethod::kNre,
+                                        EstimationMethod::kRe,
+                                        EstimationMethod::kLoRansac,
+                                        EstimationMethod::kMagsac,
+                                        EstimationMethod::kFpr}) {
+    NreEstimationOptions options;
+    options.method = method;
+    // Started from the NRE, it would be no baseline; the paper's starts here.
+    options.fpr_start = EstimationMethod::kMagsac;
+    methods[EstimationMethodName(method)] = [options](const Problem& problem) {
+      if (options.method == EstimationMethod::kFpr &&
+          problem.inputs.fine_features.data == nullptr) {
+        return PoseEstimate();  // generated maps have no features
+      }
+      return EstimatePose(problem.camera,
+                          problem.points,
+                          problem.coarse,
+                          problem.fine,
+                          options,
+                          problem.seed,
+                          problem.inputs);
+    };
+  }
   // What the costs themselves would allow.
   methods["from truth"] = [](const Problem& problem) {
     PoseEstimate estimate;
@@ -155,6 +172,9 @@ std::map<std::string, Method> AllMethods() {
   return methods;
 }
 
+const std::vector<std::string> kBaselines = {
+    "re", "lo_ransac", "magsac", "fpr"};
+
 const std::vector<std::string> kStages = {"msac",
                                           "msac+coarse",
                                           "msac+fine",
@@ -173,7 +193,8 @@ struct Options {
   int pair_step = 1;
   uint64_t first_seed = 1000;
   std::vector<double> wrong_shares;
-  std::vector<std::string> methods = {"nre"};
+  std::vector<std::string> methods = {
+      "nre", "re", "lo_ransac", "magsac", "fpr"};
   std::vector<std::string> scenes = {"fountain", "herzjesu"};
   bool tuning = false;
 
@@ -195,6 +216,14 @@ class Study {
     families["generated/agreeing"];
     families["generated/too sure"].sharpness = 2.0;
     families["generated/unsure"].sharpness = 0.6;
+    MethodInputs inputs;
+    inputs.lo_ransac = PinholeLoRansac(GeneratedQuery::kWidth,
+                                       GeneratedQuery::kHeight,
+                                       GeneratedQuery::kFocalLength,
+                                       GeneratedQuery::kFocalLength,
+                                       0.5 * GeneratedQuery::kWidth,
+                                       0.5 * GeneratedQuery::kHeight);
+    inputs.magsac = SolveMagsac;
     for (auto& [family, maps] : families) {
       maps.num_points = kNumPoints;
       for (const double wrong_share : options_.wrong_shares) {
@@ -215,7 +244,8 @@ class Study {
                       query.cam_from_world(),
                       query.points(),
                       query.coarse_maps(),
-                      query});
+                      query,
+                      inputs});
         }
       }
       std::fprintf(
@@ -304,7 +334,15 @@ class Study {
                 pair.cam_from_world,
                 points.xyz,
                 coarse.maps,
-                fine});
+                fine,
+                {pair.lo_ransac,
+                 SolveMagsac,
+                 {pair.features->fine.data.data(),
+                  pair.features->fine.channels,
+                  pair.features->fine.height,
+                  pair.features->fine.width,
+                  pair.features->fine.map_from_image},
+                 points.fine.data()}});
   }
 
   void RunMethods(const Problem& problem) {
@@ -399,7 +437,7 @@ void Run(const Options& options) {
     }
   }
   for (const std::string& family : families) {
-    PrintRecalls(records, family, options.methods, options.methods, kThreshold);
+    PrintRecalls(records, family, options.methods, kBaselines, kThreshold);
     PrintErrors(records, family, options.methods, kThreshold);
   }
   if (!options.output_path.empty()) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/colmap.h"
 #include "colmap_plugin/compat/reconstruction.h"
@@ -16,7 +17,7 @@ namespace {
 
 struct StudyQuery {
   std::string name;
-  std::shared_ptr<const Camera> camera;
+  colmap::Camera camera;
   Rigid3d cam_from_world;
 };
 
@@ -28,7 +29,7 @@ std::vector<StudyQuery> ListedQueries(const std::string& folder) {
     if (pose == poses.end()) {
       throw InputError(folder + "/queries_gt.txt has no pose of " + query.name);
     }
-    queries.push_back({query.name, CreateCamera(query.camera), pose->second});
+    queries.push_back({query.name, query.camera, pose->second});
   }
   return queries;
 }
@@ -37,14 +38,27 @@ std::vector<StudyQuery> AllImages(const colmap::Reconstruction& model) {
   std::vector<StudyQuery> queries;
   for (const colmap::image_t image_id : RegisteredImages(model)) {
     const colmap::Image& image = model.Image(image_id);
-    queries.push_back({image.Name(),
-                       CreateCamera(model.Camera(image.CameraId())),
-                       CamFromWorld(image)});
+    queries.push_back(
+        {image.Name(), model.Camera(image.CameraId()), CamFromWorld(image)});
   }
   return queries;
 }
 
+MatchSolver LoRansac(const colmap::Camera& camera) {
+  return [camera](const Camera&,
+                  const std::vector<PointMatch>& matches,
+                  double max_error_px,
+                  uint64_t seed) {
+    return SolveLoRansac(camera, matches, max_error_px, seed);
+  };
+}
+
 }  // namespace
+
+MatchSolver PinholeLoRansac(
+    int width, int height, double fx, double fy, double cx, double cy) {
+  return LoRansac(MakeColmapCamera("PINHOLE", width, height, {fx, fy, cx, cy}));
+}
 
 void ForEachRealPair(const std::string& folder,
                      const FeaturePreset& preset,
@@ -69,7 +83,8 @@ void ForEachRealPair(const std::string& folder,
        has_list ? ListedQueries(folder) : AllImages(model)) {
     const Image image = ReadImage(folder + "/images/" + query.name);
     RealPair pair;
-    pair.camera = query.camera;
+    pair.camera = CreateCamera(query.camera);
+    pair.lo_ransac = LoRansac(query.camera);
     pair.cam_from_world = query.cam_from_world;
     pair.features = std::make_shared<QueryFeatures>(QueryFeatures{
         preset.coarse->Extract(image), preset.fine->Extract(image)});

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "nre/camera.h"
+#include "nre/point_match.h"
 #include "nre/rigid3.h"
 #include "s2d/feature_extractor.h"
 #include "s2d/localization.h"
@@ -17,6 +18,7 @@ namespace nre {
 struct RealPair {
   std::string name;  // scene, query, reference
   std::shared_ptr<const Camera> camera;
+  MatchSolver lo_ransac;   // for that camera
   Rigid3d cam_from_world;  // the query's
   std::shared_ptr<const QueryFeatures> features;
   DescribedPoints points;  // all that the reference observes
@@ -31,5 +33,9 @@ struct RealPair {
 void ForEachRealPair(const std::string& folder,
                      const FeaturePreset& preset,
                      const std::function<void(const RealPair&)>& visit);
+
+// COLMAP's LO-RANSAC for a pinhole camera.
+MatchSolver PinholeLoRansac(
+    int width, int height, double fx, double fy, double cx, double cy);
 
 }  // namespace nre
