@@ -101,8 +101,9 @@ std::vector<Candidate> ChooseCandidates(
                    [](const Candidate& a, const Candidate& b) {
                      return a.entropy < b.entropy;
                    });
-  // A few points have to be sampled from however small the share is.
-  const size_t min_num = std::min<size_t>(candidates.size(), 50);
+  // However small the share is: few points make few different triplets.
+  constexpr size_t kMinNumCandidates = 150;
+  const size_t min_num = std::min<size_t>(candidates.size(), kMinNumCandidates);
   candidates.resize(std::clamp(static_cast<size_t>(share * summaries.size()),
                                min_num,
                                candidates.size()));

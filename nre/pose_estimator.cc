@@ -66,10 +66,11 @@ EstimationMethod ParseEstimationMethod(const std::string& name) {
 }
 
 bool NreEstimationOptions::Check() const {
-  return max_num_points >= 3 && num_hypotheses > 0 && sampling_share > 0.0 &&
-         sampling_share <= 1.0 && num_refined_hypotheses > 0 &&
-         IsMaxError(coarse_max_error_cells) && IsMaxError(max_error_cells) &&
-         fpr_start != EstimationMethod::kFpr && fpr.Check();
+  return max_num_points >= 3 && num_hypotheses > 0 && max_num_hypotheses > 0 &&
+         sampling_share > 0.0 && sampling_share <= 1.0 &&
+         num_refined_hypotheses > 0 && IsMaxError(coarse_max_error_cells) &&
+         IsMaxError(max_error_cells) && fpr_start != EstimationMethod::kFpr &&
+         fpr.Check();
 }
 
 PoseEstimate EstimatePose(const Camera& camera,

@@ -46,8 +46,10 @@ struct NreEstimationOptions {
   EstimationMethod method = EstimationMethod::kNre;
   // Points that one estimate uses at most.
   int max_num_points = 1000;
-  // P3P hypotheses of the sampling stage.
+  // P3P hypotheses of the sampling stage, and how many there are where fewer
+  // left too small a chance of several without a wrong peak.
   int num_hypotheses = 5000;
+  int max_num_hypotheses = 20000;
   // Triplets are drawn among this share of the maps, the most peaked ones.
   double sampling_share = 0.25;
   // Hypotheses that go through the coarse GNC; the best of them goes on.

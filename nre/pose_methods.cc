@@ -23,14 +23,23 @@ class NreMethod : public PoseMethod {
             uint64_t seed)
       : camera_(camera), points_(points_in_world), seed_(seed) {
     msac_options.num_hypotheses = options.num_hypotheses;
+    max_num_hypotheses_ = options.max_num_hypotheses;
     msac_options.sampling_share = options.sampling_share;
     msac_options.max_num_poses = options.num_refined_hypotheses;
   }
 
   std::vector<Rigid3d> Sample(const LossMaps& coarse) const override {
+    std::vector<PoseHypothesis> hypotheses =
+        SamplePosesMsac(camera_, points_, coarse, msac_options, seed_);
+    if (msac_options.num_hypotheses < max_num_hypotheses_ &&
+        !hypotheses.empty() && MayHaveMissed(coarse, hypotheses.front())) {
+      // The same seed: those of the first time are among these.
+      MsacOptions more = msac_options;
+      more.num_hypotheses = max_num_hypotheses_;
+      hypotheses = SamplePosesMsac(camera_, points_, coarse, more, seed_);
+    }
     std::vector<Rigid3d> poses;
-    for (const PoseHypothesis& hypothesis :
-         SamplePosesMsac(camera_, points_, coarse, msac_options, seed_)) {
+    for (const PoseHypothesis& hypothesis : hypotheses) {
       poses.push_back(hypothesis.cam_from_world);
     }
     return poses;
@@ -65,7 +74,21 @@ class NreMethod : public PoseMethod {
  private:
   const Camera& camera_;
   const std::vector<Eigen::Vector3d>& points_;
+  // Whether, if as large a share of the peaks is right as the best hypothesis
+  // explains, there were only a few triplets of right ones. Their peaks are a
+  // cell or so off, so that one is not enough.
+  bool MayHaveMissed(const LossMaps& coarse, const PoseHypothesis& best) const {
+    constexpr double kMinNumRight = 10.0;
+    double highest = 0.0;
+    for (size_t i = 0; i < points_.size(); ++i) {
+      highest += coarse.Summarize(i).weight;
+    }
+    const double share = best.score / highest;
+    return msac_options.num_hypotheses * share * share * share < kMinNumRight;
+  }
+
   uint64_t seed_;
+  int max_num_hypotheses_;
 };
 
 // Eq. 11: the same on one-hot maps, where the last sigma is what other

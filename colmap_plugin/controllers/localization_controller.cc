@@ -284,6 +284,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
   estimation.max_num_points = options_.num_probe_points;
   estimation.num_hypotheses =
       std::min(estimation.num_hypotheses, options_.num_probe_hypotheses);
+  estimation.max_num_hypotheses = estimation.num_hypotheses;
 
   // The fewer false alarms, the more a reference explains; where none explains
   // more than chance, the coarse cost decides.

@@ -135,6 +135,9 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("NreEstimation.num_hypotheses",
               &estimation.num_hypotheses,
               "P3P hypotheses");
+  parser->Add("NreEstimation.max_num_hypotheses",
+              &estimation.max_num_hypotheses,
+              "the same where few maps agree");
   parser->Add("NreEstimation.sampling_share",
               &estimation.sampling_share,
               "share of the maps, the most peaked, that P3P samples from");

@@ -32,7 +32,8 @@ namespace nre {
 namespace {
 
 constexpr int kNumPoints = 300;
-constexpr StudyThreshold kThreshold = {0.1, 1.0};
+const PoseThreshold kThreshold = {0.1, false, 1.0};
+const PoseThreshold kTightThreshold = {0.02, false, 0.2};
 
 // One pose to estimate.
 struct Problem {
@@ -124,10 +125,6 @@ std::map<std::string, Method> AllMethods() {
     // Started from the NRE, it would be no baseline; the paper's starts here.
     options.fpr_start = EstimationMethod::kMagsac;
     methods[EstimationMethodName(method)] = [options](const Problem& problem) {
-      if (options.method == EstimationMethod::kFpr &&
-          problem.inputs.fine_features.data == nullptr) {
-        return PoseEstimate();  // generated maps have no features
-      }
       return EstimatePose(problem.camera,
                           problem.points,
                           problem.coarse,
@@ -196,7 +193,6 @@ struct Options {
   std::vector<std::string> methods = {
       "nre", "re", "lo_ransac", "magsac", "fpr"};
   std::vector<std::string> scenes = {"fountain", "herzjesu"};
-  bool tuning = false;
 
   Options() {
     for (int i = 0; i < 10; ++i) {
@@ -347,6 +343,9 @@ class Study {
 
   void RunMethods(const Problem& problem) {
     for (const std::string& name : options_.methods) {
+      if (name == "fpr" && problem.inputs.fine_features.data == nullptr) {
+        continue;  // generated maps have no features
+      }
       const std::clock_t start = std::clock();
       const PoseEstimate estimate = methods_.at(name)(problem);
       StudyRecord record;
@@ -358,13 +357,9 @@ class Study {
       record.verdict = estimate.verdict;
       record.coarse_cost = estimate.coarse_cost;
       record.fine_cost = estimate.fine_cost;
-      record.center_error = record.rotation_error_deg =
-          std::numeric_limits<double>::infinity();
       if (estimate.verdict != Verdict::kFailed) {
-        record.center_error =
-            CenterError(estimate.cam_from_world, problem.cam_from_world);
-        record.rotation_error_deg =
-            RotationErrorDeg(estimate.cam_from_world, problem.cam_from_world);
+        record.error =
+            ErrorOfPose(estimate.cam_from_world, problem.cam_from_world);
       }
       records_.push_back(record);
     }
@@ -403,6 +398,8 @@ Options ReadOptions(int argc, char** argv) {
       options.pair_step = std::max(1, std::stoi(argv[++i]));
     } else if (argument == "--first_seed" && has_value) {
       options.first_seed = std::stoull(argv[++i]);
+    } else if (argument == "--stages") {
+      options.methods = kStages;
     } else if (argument == "--methods" && has_value) {
       options.methods = Split(argv[++i]);
     } else if (argument == "--scenes" && has_value) {
@@ -430,24 +427,36 @@ void Run(const Options& options) {
     study.RunReal();
   }
   const std::vector<StudyRecord>& records = study.records();
-  std::vector<std::string> families = {"generated", "real"};
+  std::vector<std::string> families;
+  if (options.num_generated > 0) {
+    families.push_back("generated");
+  }
+  if (!options.datasets_path.empty()) {
+    families.push_back("real");
+  }
   for (const StudyRecord& record : records) {
     if (std::count(families.begin(), families.end(), record.family) == 0) {
       families.push_back(record.family);
     }
   }
   for (const std::string& family : families) {
-    PrintRecalls(records, family, options.methods, kBaselines, kThreshold);
+    for (const PoseThreshold& threshold : {kThreshold, kTightThreshold}) {
+      PrintRecalls(records, family, options.methods, kBaselines, threshold);
+    }
     PrintErrors(records, family, options.methods, kThreshold);
   }
   if (!options.output_path.empty()) {
     std::filesystem::create_directories(options.output_path);
     WriteRecords(records, options.output_path + "/records.csv");
     for (const std::string family : {"generated", "real"}) {
+      if (std::count(families.begin(), families.end(), family) == 0) {
+        continue;
+      }
       WriteCurves(records,
                   family,
                   options.methods,
-                  options.output_path + "/curves_" + family + ".csv");
+                  kThreshold,
+                  options.output_path + "/" + family);
     }
   }
 }

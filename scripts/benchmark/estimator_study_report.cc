@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <fstream>
 #include <set>
 #include <stdexcept>
 
+#include "s2d/error_curves.h"
+#include "s2d/visualization.h"
+
 namespace nre {
 namespace {
 
-bool IsRight(const StudyRecord& record, const StudyThreshold& threshold) {
-  return record.center_error <= threshold.center &&
-         record.rotation_error_deg <= threshold.rotation_deg;
+bool IsRight(const StudyRecord& record, const PoseThreshold& threshold) {
+  return record.error.center <= threshold.center &&
+         record.error.rotation_deg <= threshold.rotation_deg;
 }
 
 // "generated" is also the family of "generated/mixed".
@@ -44,7 +48,7 @@ std::set<double> WrongShares(const std::vector<StudyRecord>& records,
 
 Proportion Recall(const std::vector<const StudyRecord*>& records,
                   double wrong_share,
-                  const StudyThreshold& threshold) {
+                  const PoseThreshold& threshold) {
   Proportion recall;
   for (const StudyRecord* record : records) {
     if (record->wrong_share == wrong_share) {
@@ -53,15 +57,6 @@ Proportion Recall(const std::vector<const StudyRecord*>& records,
     }
   }
   return recall;
-}
-
-double Median(std::vector<double> values) {
-  if (values.empty()) {
-    return std::nan("");
-  }
-  std::nth_element(
-      values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
 }
 
 }  // namespace
@@ -82,7 +77,7 @@ void PrintRecalls(const std::vector<StudyRecord>& records,
                   const std::string& family,
                   const std::vector<std::string>& methods,
                   const std::vector<std::string>& baselines,
-                  const StudyThreshold& threshold) {
+                  const PoseThreshold& threshold) {
   std::printf("\n%s: recall (%%) at (%g, %g deg), [95 %% interval]\n%6s",
               family.c_str(),
               threshold.center,
@@ -98,6 +93,10 @@ void PrintRecalls(const std::vector<StudyRecord>& records,
     for (const std::string& method : methods) {
       const Proportion recall =
           Recall(Select(records, family, method), share, threshold);
+      if (recall.num == 0) {
+        std::printf(" %17s", "-");
+        continue;
+      }
       std::printf(" %5.1f [%4.1f, %4.1f]",
                   100.0 * recall.Share(),
                   100.0 * recall.Lower(),
@@ -125,7 +124,7 @@ void PrintRecalls(const std::vector<StudyRecord>& records,
 void PrintErrors(const std::vector<StudyRecord>& records,
                  const std::string& family,
                  const std::vector<std::string>& methods,
-                 const StudyThreshold& threshold) {
+                 const PoseThreshold& threshold) {
   std::printf(
       "\n%s, all wrong shares together: share (%%) of poses that are off by "
       "more\n%-24s %6s %6s %6s  %6s %6s %6s  %9s %9s %6s %6s %7s\n",
@@ -145,23 +144,26 @@ void PrintErrors(const std::vector<StudyRecord>& records,
   for (const std::string& method : methods) {
     const std::vector<const StudyRecord*> selected =
         Select(records, family, method);
+    if (selected.empty()) {
+      continue;
+    }
     const auto percent = [&](auto is_true) {
       return 100.0 *
              std::count_if(selected.begin(),
                            selected.end(),
                            [&](const auto* r) { return is_true(*r); }) /
-             std::max<size_t>(selected.size(), 1);
+             selected.size();
     };
     std::printf("%-24s", method.c_str());
     for (const double center : {0.02, 0.1, 0.5}) {
       std::printf(" %6.1f", percent([&](const auto& r) {
-                    return !(r.center_error <= center);
+                    return !(r.error.center <= center);
                   }));
     }
     std::printf(" ");
     for (const double rotation_deg : {0.2, 1.0, 5.0}) {
       std::printf(" %6.1f", percent([&](const auto& r) {
-                    return !(r.rotation_error_deg <= rotation_deg);
+                    return !(r.error.rotation_deg <= rotation_deg);
                   }));
     }
     // Accuracy is that of the poses that are right.
@@ -169,8 +171,8 @@ void PrintErrors(const std::vector<StudyRecord>& records,
     for (const StudyRecord* record : selected) {
       times.push_back(record->cpu_ms);
       if (IsRight(*record, threshold)) {
-        centers.push_back(record->center_error);
-        rotations.push_back(record->rotation_error_deg);
+        centers.push_back(record->error.center);
+        rotations.push_back(record->error.rotation_deg);
       }
     }
     std::printf("  %9.5f %9.4f %6.1f %6.1f %7.1f\n",
@@ -194,8 +196,8 @@ void WriteRecords(const std::vector<StudyRecord>& records,
           "verdict,coarse_cost,fine_cost,cpu_ms\n";
   for (const StudyRecord& record : records) {
     file << record.family << ',' << record.wrong_share << ',' << record.problem
-         << ',' << record.method << ',' << record.center_error << ','
-         << record.rotation_error_deg << ',' << VerdictName(record.verdict)
+         << ',' << record.method << ',' << record.error.center << ','
+         << record.error.rotation_deg << ',' << VerdictName(record.verdict)
          << ',' << record.coarse_cost << ',' << record.fine_cost << ','
          << record.cpu_ms << '\n';
   }
@@ -207,33 +209,26 @@ void WriteRecords(const std::vector<StudyRecord>& records,
 void WriteCurves(const std::vector<StudyRecord>& records,
                  const std::string& family,
                  const std::vector<std::string>& methods,
+                 const PoseThreshold& threshold,
                  const std::string& path) {
-  std::ofstream file(path);
-  file << "error";
+  std::vector<ErrorCurves> panels = {
+      {"centre error (m), " + family, {}, {threshold.center}},
+      {"rotation error (deg), " + family, {}, {threshold.rotation_deg}}};
   for (const std::string& method : methods) {
-    file << ',' << method << " center," << method << " rotation_deg";
-  }
-  file << '\n';
-  // 0.001 to 10, 20 steps per decade.
-  for (int i = 0; i <= 80; ++i) {
-    const double error = std::pow(10.0, -3.0 + i / 20.0);
-    file << error;
-    for (const std::string& method : methods) {
-      const std::vector<const StudyRecord*> selected =
-          Select(records, family, method);
-      double centers = 0.0, rotations = 0.0;
-      for (const StudyRecord* record : selected) {
-        centers += !(record->center_error <= error);
-        rotations += !(record->rotation_error_deg <= error);
-      }
-      const double num = std::max<size_t>(selected.size(), 1);
-      file << ',' << centers / num << ',' << rotations / num;
+    std::vector<double> centers, rotations;
+    for (const StudyRecord* record : Select(records, family, method)) {
+      centers.push_back(record->error.center);
+      rotations.push_back(record->error.rotation_deg);
     }
-    file << '\n';
+    panels[0].errors.push_back(centers);
+    panels[1].errors.push_back(rotations);
   }
+  std::ofstream file(path + ".svg");
+  file << ErrorCurvesAsSvg(panels, methods);
   if (!file.flush()) {
-    throw std::runtime_error("cannot write " + path);
+    throw std::runtime_error("cannot write " + path + ".svg");
   }
+  WriteImage(path + ".png", DrawErrorCurves(panels, methods));
 }
 
 }  // namespace nre

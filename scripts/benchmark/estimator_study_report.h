@@ -1,11 +1,11 @@
 // Recall tables, cumulative error curves and CSV files of the estimator study.
 #pragma once
 
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "nre/pose_estimator.h"
+#include "nre/pose_evaluation.h"
 
 namespace nre {
 
@@ -15,17 +15,10 @@ struct StudyRecord {
   double wrong_share = 0.0;
   std::string problem;  // the same for all methods
   std::string method;
-  // Infinite if there is no pose.
-  double center_error = 0.0;
-  double rotation_error_deg = 0.0;
+  PoseError error;
   Verdict verdict = Verdict::kFailed;
   double coarse_cost = 0.0, fine_cost = 0.0;  // 0 where there is none
   double cpu_ms = 0.0;
-};
-
-struct StudyThreshold {
-  double center = 0.1;
-  double rotation_deg = 1.0;
 };
 
 // Below, a family includes those whose name goes on after it with a slash.
@@ -49,23 +42,25 @@ void PrintRecalls(const std::vector<StudyRecord>& records,
                   const std::string& family,
                   const std::vector<std::string>& methods,
                   const std::vector<std::string>& baselines,
-                  const StudyThreshold& threshold);
+                  const PoseThreshold& threshold);
 
 // As Table 1 of Germain et al., CVPR 2021: shares of poses that are off by
 // more than several thresholds, medians, verdicts and CPU time.
 void PrintErrors(const std::vector<StudyRecord>& records,
                  const std::string& family,
                  const std::vector<std::string>& methods,
-                 const StudyThreshold& threshold);
+                 const PoseThreshold& threshold);
 
-// One line per record.
+// One line per record, CSV.
 void WriteRecords(const std::vector<StudyRecord>& records,
                   const std::string& path);
 
-// As Figure 5: for each error the share of poses that are off by more.
+// As Figure 5: cumulative error curves of one family, at `path` with .svg and
+// .png.
 void WriteCurves(const std::vector<StudyRecord>& records,
                  const std::string& family,
                  const std::vector<std::string>& methods,
+                 const PoseThreshold& threshold,
                  const std::string& path);
 
 }  // namespace nre
