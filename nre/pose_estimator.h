@@ -61,7 +61,7 @@ struct NreEstimationOptions {
   double coarse_max_error_cells = 0.0;
   double max_error_cells = 0.0;
   // Where `fpr` starts, any other method, and how it goes on.
-  EstimationMethod fpr_start = EstimationMethod::kNre;
+  EstimationMethod fpr_start = EstimationMethod::kLoRansac;
   FeatureMetricOptions fpr;
 
   bool Check() const;

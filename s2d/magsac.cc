@@ -6,8 +6,13 @@
 #include <opencv2/calib3d.hpp>
 #include <opencv2/core.hpp>
 
+#include "nre/reprojection_cost.h"
+
 namespace nre {
 namespace {
+
+// Scale of the final refinement's loss, as a share of the largest error.
+constexpr double kLossScaleShare = 1.0 / 6.0;
 
 // What OpenCV is given: the positions on the plane z = 1, in pixels of the mean
 // focal length; the points, of which OpenCV keeps seven digits, around their
@@ -110,20 +115,15 @@ std::optional<Rigid3d> SolveMagsac(const Camera& camera,
                             Params(max_error_px, seed))) {
       return std::nullopt;
     }
-    std::vector<cv::Point3d> points;
-    std::vector<cv::Point2d> xys;
-    for (int i = 0; i < static_cast<int>(inliers.total()); ++i) {
-      points.push_back(problem.points[inliers.at<int>(i)]);
-      xys.push_back(problem.xys[inliers.at<int>(i)]);
-    }
-    if (points.size() >= 4) {
-      cv::solvePnPRefineLM(
-          points, xys, problem.intrinsics, cv::noArray(), rvec, tvec);
-    }
   } catch (const cv::Exception&) {
     return std::nullopt;  // degenerate points
   }
-  return problem.ToPose(rvec, tvec);
+  std::optional<Rigid3d> pose = problem.ToPose(rvec, tvec);
+  if (pose.has_value()) {
+    RefinePoseReprojection(
+        camera, matches, max_error_px, kLossScaleShare * max_error_px, &*pose);
+  }
+  return pose;
 }
 
 }  // namespace nre

@@ -16,7 +16,8 @@ namespace nre {
 // over, measured where the mean focal length holds: on the plane z = 1, to
 // which positions are unprojected. Matches without a direction, or whose
 // direction is 90 degrees or more off the optical axis, are left out. The pose
-// is refined by Levenberg-Marquardt on MAGSAC++'s inliers.
+// found is refined on the reprojection errors that are at most `max_error_px`,
+// with a Cauchy loss.
 std::optional<Rigid3d> SolveMagsac(const Camera& camera,
                                    const std::vector<PointMatch>& matches,
                                    double max_error_px,

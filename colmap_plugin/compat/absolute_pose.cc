@@ -23,6 +23,9 @@ constexpr double kConfidence = 0.9999;
 constexpr int kMinNumTrials = 100;
 constexpr int kMaxNumTrials = 20000;
 
+// Scale of the refinement's loss, as a share of the inlier threshold.
+constexpr double kLossScaleShare = 1.0 / 6.0;
+
 // COLMAP's containers of the matches that it can use.
 struct Matches {
   std::vector<Eigen::Vector2d> xys;         // image
@@ -54,9 +57,10 @@ colmap::RANSACOptions RansacOptions(double max_error) {
   return options;
 }
 
-colmap::AbsolutePoseRefinementOptions RefinementOptions() {
+colmap::AbsolutePoseRefinementOptions RefinementOptions(double loss_scale_px) {
   colmap::AbsolutePoseRefinementOptions options;
   options.gradient_tolerance = 1e-3;
+  options.loss_function_scale = loss_scale_px;
   options.refine_focal_length = false;
   options.refine_extra_params = false;
   options.print_summary = false;
@@ -81,7 +85,7 @@ std::optional<Rigid3d> SolveFocalLoRansac(
   colmap::AbsolutePoseEstimationOptions options;
   options.estimate_focal_length = true;
   options.ransac_options = RansacOptions(max_error_px);
-  colmap::AbsolutePoseRefinementOptions refinement = RefinementOptions();
+  colmap::AbsolutePoseRefinementOptions refinement = RefinementOptions(1.0);
   refinement.refine_focal_length = true;
   size_t num_inliers = 0;
   std::vector<char> inlier_mask;
@@ -145,13 +149,14 @@ std::optional<Rigid3d> SolveLoRansac(const colmap::Camera& camera,
   Eigen::Vector4d qvec(rotation.w(), rotation.x(), rotation.y(), rotation.z());
   Eigen::Vector3d tvec = report.model.col(3);
   colmap::Camera fixed_camera = camera;
-  if (!colmap::RefineAbsolutePose(RefinementOptions(),
-                                  report.inlier_mask,
-                                  all.xys,
-                                  all.points,
-                                  &qvec,
-                                  &tvec,
-                                  &fixed_camera)) {
+  if (!colmap::RefineAbsolutePose(
+          RefinementOptions(kLossScaleShare * max_error_px),
+          report.inlier_mask,
+          all.xys,
+          all.points,
+          &qvec,
+          &tvec,
+          &fixed_camera)) {
     return std::nullopt;
   }
   return Rigid3d{
@@ -184,12 +189,13 @@ std::optional<Rigid3d> SolveLoRansac(const colmap::Camera& camera,
                                     &fixed_camera,
                                     &num_inliers,
                                     &inlier_mask) ||
-      !colmap::RefineAbsolutePose(RefinementOptions(),
-                                  inlier_mask,
-                                  all.xys,
-                                  all.points,
-                                  &pose,
-                                  &fixed_camera)) {
+      !colmap::RefineAbsolutePose(
+          RefinementOptions(kLossScaleShare * max_error_px),
+          inlier_mask,
+          all.xys,
+          all.points,
+          &pose,
+          &fixed_camera)) {
     return std::nullopt;
   }
   return Rigid3d{Eigen::Quaterniond(pose.rotation()).normalized(),

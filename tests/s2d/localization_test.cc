@@ -81,6 +81,7 @@ TEST(Localize, FindsThePoseByEveryMethod) {
   all[0].method = EstimationMethod::kRe;
   all[1].method = EstimationMethod::kMagsac;
   all[2].method = EstimationMethod::kFpr;
+  all[2].fpr_start = EstimationMethod::kNre;
   all[3].method = EstimationMethod::kFpr;
   all[3].fpr_start = EstimationMethod::kMagsac;
   all[3].fpr.loss = FeatureMetricLoss::kHuber;

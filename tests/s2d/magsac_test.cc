@@ -22,9 +22,18 @@ class RadialCamera : public Camera {
   bool Project(const Eigen::Vector3d& point_in_cam,
                Eigen::Vector2d* xy,
                Eigen::Matrix<double, 2, 3>* jacobian) const override {
-    EXPECT_EQ(jacobian, nullptr);
     if (point_in_cam.z() <= 0.0) return false;
-    *xy = kFocal * Distort(point_in_cam.hnormalized()) + kCenter;
+    const Eigen::Vector2d p = point_in_cam.hnormalized();
+    const double factor = 1.0 + k_ * p.squaredNorm();
+    *xy = kFocal * factor * p + kCenter;
+    if (jacobian != nullptr) {
+      Eigen::Matrix<double, 2, 3> by_point;
+      by_point << Eigen::Matrix2d::Identity(), -p;
+      *jacobian = kFocal / point_in_cam.z() *
+                  (factor * Eigen::Matrix2d::Identity() +
+                   2.0 * k_ * p * p.transpose()) *
+                  by_point;
+    }
     return true;
   }
   bool Unproject(const Eigen::Vector2d& xy,
@@ -39,10 +48,6 @@ class RadialCamera : public Camera {
   }
 
  private:
-  Eigen::Vector2d Distort(const Eigen::Vector2d& p) const {
-    return (1.0 + k_ * p.squaredNorm()) * p;
-  }
-
   static constexpr double kFocal = 450.0;
   const Eigen::Vector2d kCenter{320.0, 240.0};
   double k_;
