@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <sstream>
+
+#include <Eigen/Cholesky>
 
 #include "nre/evidence.h"
 #include "nre/gnc.h"
@@ -20,6 +23,51 @@ constexpr double kFocalStep = 1.25;
 // are kept.
 constexpr int kMinNumFocalHypotheses = 200;
 constexpr int kNumFocalPoses = 2;
+
+// A prior that the maps contradict more than this is wrong, or the pose is: one
+// in a thousand right ones (chi-square, three and two degrees of freedom).
+constexpr double kMaxPositionDistance = 16.27;
+constexpr double kMaxGravityDistance = 13.82;
+
+// Rejects the estimate if the pose that the fine maps alone have nearby is not
+// where the priors say. Maps that do not determine a pose contradict nothing.
+void JudgePriors(const Camera& camera,
+                 const std::vector<Eigen::Vector3d>& points_in_world,
+                 const LossMaps& fine,
+                 const Priors& priors,
+                 FocalPose pose,
+                 PoseEstimate* estimate) {
+  Priors of_maps;
+  of_maps.focal_length = priors.focal_length;
+  RefinePoseGncCeres(
+      camera, points_in_world, fine, GncOptions::Coarse(), of_maps, &pose);
+  const Eigen::MatrixXd hessian =
+      JointHessian(ScaledCamera(camera, pose.focal_scale),
+                   points_in_world,
+                   fine,
+                   1.0,
+                   of_maps,
+                   pose.cam_from_world);
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
+  if (cholesky.info() != Eigen::Success) {
+    return;
+  }
+  const Matrix6d covariance =
+      cholesky.solve(Eigen::MatrixXd::Identity(hessian.rows(), hessian.cols()))
+          .topLeftCorner<6, 6>();
+  const PriorDistances distances =
+      DistancesFromPriors(priors, pose.cam_from_world, covariance);
+  const bool position = distances.position > kMaxPositionDistance;
+  if (position || distances.gravity > kMaxGravityDistance) {
+    std::ostringstream reason;
+    reason << "the image contradicts the prior of its "
+           << (position ? "position" : "gravity") << " by "
+           << std::sqrt(position ? distances.position : distances.gravity)
+           << " standard deviations";
+    estimate->verdict = Verdict::kRejected;
+    estimate->reason = reason.str();
+  }
+}
 
 // Scales that sample the range evenly in ln f.
 std::vector<double> SampleFocalScales(const FocalLengthRange& range,
@@ -221,6 +269,9 @@ PoseEstimate EstimatePoseJointly(
       MeanNre(scaled, points_in_world, *fine_maps, pose.cam_from_world);
   FindSupport(scaled, points_in_world, *fine_maps, &estimate);
   JudgeEvidence(scaled, points_in_world, *fine_maps, &estimate, priors);
+  if (priors.OfPose() && estimate.verdict == Verdict::kRegistered) {
+    JudgePriors(camera, points_in_world, *fine_maps, priors, pose, &estimate);
+  }
   estimate.fine_gnc_ms = stopwatch.LapMs();
   return estimate;
 }

@@ -30,7 +30,8 @@ Eigen::MatrixXd JointHessian(
 // EstimatePose() with priors that are not empty. Poses are sampled by MSAC, of
 // a few focal lengths all over the range if it is unknown, and the best of all
 // are refined on the coarse maps. With an unknown focal length, that of the
-// best of these is then sampled from again, with all hypotheses.
+// best of these is then sampled from again, with all hypotheses. A pose that
+// the fine maps alone would have elsewhere than the priors say is rejected.
 PoseEstimate EstimatePoseJointly(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

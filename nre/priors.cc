@@ -116,6 +116,45 @@ Eigen::Matrix<double, 6, 6> PriorHessian(const Priors& priors,
   return hessian;
 }
 
+PriorDistances DistancesFromPriors(
+    const Priors& priors,
+    const Rigid3d& cam_from_world,
+    const Eigen::Matrix<double, 6, 6>& covariance) {
+  PriorDistances distances;
+  const Eigen::Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
+  if (priors.position) {
+    const Eigen::Vector3d offset =
+        ProjectionCenter(cam_from_world) - priors.position->mean;
+    const Eigen::Matrix3d of_offset =
+        rotation.transpose() * covariance.bottomRightCorner<3, 3>() * rotation +
+        priors.position->covariance;
+    distances.position = offset.dot(of_offset.llt().solve(offset));
+  }
+  if (priors.gravity) {
+    const Eigen::Vector3d down = rotation * priors.gravity->down_in_world;
+    const Eigen::Vector3d axis = priors.gravity->down_in_cam.cross(down);
+    const double angle =
+        std::atan2(axis.norm(), priors.gravity->down_in_cam.dot(down));
+    const double sigma = priors.gravity->stddev_deg * M_PI / 180.0;
+    // The turn that takes the prior to the pose; one about `down` is none.
+    const Eigen::Quaterniond to_down =
+        Eigen::Quaterniond::FromTwoVectors(Eigen::Vector3d::UnitZ(), down);
+    const Eigen::Matrix<double, 3, 2> basis =
+        to_down.toRotationMatrix().leftCols<2>();
+    Eigen::Vector2d turn = basis.transpose() * axis;
+    if (turn.norm() > 0.0) {
+      turn *= angle / turn.norm();
+    } else if (angle > 1.0) {
+      turn << angle, 0.0;  // upside down
+    }
+    const Eigen::Matrix2d of_turn =
+        basis.transpose() * covariance.topLeftCorner<3, 3>() * basis +
+        sigma * sigma * Eigen::Matrix2d::Identity();
+    distances.gravity = turn.dot(of_turn.llt().solve(turn));
+  }
+  return distances;
+}
+
 ceres::CostFunction* CreatePositionCost(const PositionPrior& prior) {
   return new ceres::AutoDiffCostFunction<PositionError, 3, 4, 3>(
       new PositionError(prior));

@@ -56,6 +56,19 @@ double PriorCost(const Priors& priors, const Rigid3d& cam_from_world);
 Eigen::Matrix<double, 6, 6> PriorHessian(const Priors& priors,
                                          const Rigid3d& cam_from_world);
 
+// Mahalanobis' distances, squared, of a pose from the priors, where the pose
+// has an error of its own: `covariance` of the left perturbation as above.
+// Chi-square of three and of two degrees of freedom if both are right; 0
+// without the prior.
+struct PriorDistances {
+  double position = 0.0;
+  double gravity = 0.0;
+};
+PriorDistances DistancesFromPriors(
+    const Priors& priors,
+    const Rigid3d& cam_from_world,
+    const Eigen::Matrix<double, 6, 6>& covariance);
+
 // The same as cost functions of Ceres: parameters as NreCostFunction's, |r|^2 /
 // 2 is the cost. The caller owns them. The first has the parameters rotation
 // (4) and translation (3), the second only the rotation.

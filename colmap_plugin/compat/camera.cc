@@ -106,6 +106,25 @@ void SetCameraParams(const std::vector<double>& params,
 #endif
 }
 
+// Without any check.
+colmap::Camera AssembleCamera(const CameraModelInfo& model,
+                              int width,
+                              int height,
+                              const std::vector<double>& params) {
+  colmap::Camera camera;
+#if NRE_COLMAP_VERSION < 400
+  camera.SetModelId(model.id);
+  camera.SetWidth(width);
+  camera.SetHeight(height);
+#else
+  camera.model_id = static_cast<colmap::CameraModelId>(model.id);
+  camera.width = width;
+  camera.height = height;
+#endif
+  SetCameraParams(params, /*focal_length_known=*/true, &camera);
+  return camera;
+}
+
 std::vector<size_t> FocalLengthIdxs(const colmap::Camera& camera) {
   std::vector<size_t> idxs;
   for (const size_t idx : camera.FocalLengthIdxs()) {
@@ -294,17 +313,7 @@ colmap::Camera MakeColmapCamera(const std::string& model_name,
             << model->params_info << "), but " << params.size() << " are given";
     throw InputError(message.str());
   }
-  colmap::Camera camera;
-#if NRE_COLMAP_VERSION < 400
-  camera.SetModelId(model->id);
-  camera.SetWidth(width);
-  camera.SetHeight(height);
-#else
-  camera.model_id = static_cast<colmap::CameraModelId>(model->id);
-  camera.width = width;
-  camera.height = height;
-#endif
-  SetCameraParams(params, /*focal_length_known=*/true, &camera);
+  const colmap::Camera camera = AssembleCamera(*model, width, height, params);
   CheckCamera(camera, *model);
   return camera;
 }
@@ -318,28 +327,29 @@ colmap::Camera MakeColmapCamera(const std::string& model_name,
   const CameraModelInfo* model = FindCameraModel(model_name);
   if (model != nullptr && width > 0 && height > 0 &&
       (params.empty() || params.size() == model->num_params)) {
-    const std::vector<double> guess = InitialParams(
-        *model, kFocalLengthGuess * std::max(width, height), width, height);
-    const colmap::Camera guessed =
-        MakeColmapCamera(model_name, width, height, guess);
-    const std::vector<size_t> idxs = FocalLengthIdxs(guessed);
+    const std::vector<size_t> idxs = FocalLengthIdxs(AssembleCamera(
+        *model, width, height, std::vector<double>(model->num_params, 1.0)));
     if (idxs.empty() && params.empty()) {
       throw InputError(model_name +
                        " has no focal length that could be estimated: give "
                        "its parameters (" +
                        model->params_info + ")");
     }
-    if (params.empty()) {
-      params = guess;
-      *focal_length_unknown = true;
-    } else if (!idxs.empty() &&
-               std::all_of(idxs.begin(), idxs.end(), [&](size_t idx) {
-                 return params[idx] <= 0.0;
-               })) {
+    *focal_length_unknown =
+        params.empty() ||
+        (!idxs.empty() &&
+         std::all_of(idxs.begin(), idxs.end(), [&](size_t idx) {
+           return params[idx] <= 0.0;
+         }));
+    if (*focal_length_unknown) {
+      const std::vector<double> guess = InitialParams(
+          *model, kFocalLengthGuess * std::max(width, height), width, height);
+      if (params.empty()) {
+        params = guess;
+      }
       for (const size_t idx : idxs) {
         params[idx] = guess[idx];
       }
-      *focal_length_unknown = true;
     }
   }
   colmap::Camera camera = MakeColmapCamera(model_name, width, height, params);

@@ -238,7 +238,7 @@ void LocalizationController::Estimate(const Query& query,
 }
 
 Priors LocalizationController::PriorsOf(const Query& query) const {
-  Priors priors;
+  Priors priors = query.priors;
   if (query.focal_length_unknown || options_.estimate_focal_length) {
     if (!HasFocalLength(query.camera)) {
       throw InputError(
@@ -251,8 +251,11 @@ Priors LocalizationController::PriorsOf(const Query& query) const {
   }
   if (!priors.Empty() && options_.estimation.method != EstimationMethod::kNre) {
     throw InputError(
-        "its focal length is unknown, and only --NreEstimation.method nre can "
-        "estimate it: give it (in a database, with prior_focal_length = 1)");
+        priors.focal_length
+            ? "its focal length is unknown, and only --NreEstimation.method "
+              "nre can estimate it: give it (in a database, with "
+              "prior_focal_length = 1)"
+            : "it has priors, which only --NreEstimation.method nre can use");
   }
   return priors;
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -40,6 +41,7 @@ struct CommandOptions {
   std::string database_path;
   std::string image_list_path;
   std::string pairs_path;
+  std::string priors_path;
   std::string visualization_path;
   std::string output_database_path;
   std::string features = "dense_sift";
@@ -82,6 +84,10 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
                   &options->pairs_path,
                   "reference images of each query: query reference, per line, "
                   "best first; without it they are chosen among all");
+  parser->AddPath("priors_path",
+                  &options->priors_path,
+                  "what is known about the queries' poses: a JSON object per "
+                  "line, see the README");
   parser->AddPath("visualization_path",
                   &options->visualization_path,
                   "folder for pictures of every query; new or empty");
@@ -332,6 +338,29 @@ void CheckQueries(const colmap::Reconstruction& model,
   }
 }
 
+void AddPriors(const std::string& priors_path, std::vector<Query>* queries) {
+  if (priors_path.empty()) {
+    return;
+  }
+  std::map<std::string, Priors> priors = ReadPriors(priors_path);
+  for (Query& query : *queries) {
+    const auto found = priors.find(query.name);
+    if (found != priors.end()) {
+      query.priors = found->second;
+      priors.erase(found);
+    }
+  }
+  std::vector<std::string> absent;
+  for (const auto& [name, unused] : priors) {
+    absent.push_back(name);
+  }
+  if (!absent.empty()) {
+    Warn("The file of priors " + priors_path + " names " +
+         std::to_string(absent.size()) + " images that are no queries (" +
+         FirstFew(absent) + ").");
+  }
+}
+
 std::vector<QueryReferences> ReadReferences(
     const CommandOptions& options,
     const std::vector<Query>& queries,
@@ -560,6 +589,7 @@ int Localize(CommandOptions options,
   }
   std::vector<Query> queries = ReadQueries(options);
   CheckQueries(model, write_model, &queries);
+  AddPriors(options.priors_path, &queries);
   const std::vector<QueryReferences> references =
       ReadReferences(options, queries, model);
   const std::vector<QueryResult> results =

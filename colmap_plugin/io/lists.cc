@@ -6,6 +6,8 @@
 #include <set>
 #include <sstream>
 
+#include <nlohmann/json.hpp>
+
 #include "colmap_plugin/compat/camera.h"
 #include "nre/error.h"
 
@@ -96,6 +98,108 @@ Rigid3d ParsePose(const std::vector<std::string>& words) {
   return {rotation.normalized(), {values[4], values[5], values[6]}};
 }
 
+using Json = nlohmann::json;
+
+double ToNumber(const Json& json, const std::string& key) {
+  if (!json.is_number() || !std::isfinite(json.get<double>())) {
+    throw InputError("`" + key + "` is not a number");
+  }
+  return json.get<double>();
+}
+
+Eigen::Vector3d ToVector(const Json& json, const std::string& key) {
+  if (!json.is_array() || json.size() != 3) {
+    throw InputError("`" + key + "` is not [x, y, z]");
+  }
+  return {
+      ToNumber(json[0], key), ToNumber(json[1], key), ToNumber(json[2], key)};
+}
+
+const Json& Field(const Json& json, const std::string& key) {
+  if (!json.contains(key)) {
+    throw InputError("`" + key + "` is missing");
+  }
+  return json[key];
+}
+
+Eigen::Vector3d ToDirection(const Json& json, const std::string& key) {
+  const Eigen::Vector3d direction = ToVector(Field(json, key), key);
+  if (!(direction.norm() > 0.0)) {
+    throw InputError("`" + key + "` has no direction");
+  }
+  return direction.normalized();
+}
+
+Eigen::Matrix3d ParsePositionCovariance(const Json& json) {
+  if (json.contains("position_std") == json.contains("position_covariance")) {
+    throw InputError(
+        "`position` needs either `position_std` or `position_covariance`");
+  }
+  Eigen::Matrix3d covariance = Eigen::Matrix3d::Zero();
+  if (json.contains("position_std")) {
+    const Json& field = json["position_std"];
+    const Eigen::Vector3d stddevs =
+        field.is_array()
+            ? ToVector(field, "position_std")
+            : Eigen::Vector3d::Constant(ToNumber(field, "position_std"));
+    if (!(stddevs.minCoeff() > 0.0)) {
+      throw InputError("`position_std` is not positive");
+    }
+    covariance.diagonal() = stddevs.cwiseAbs2();
+  } else {
+    const Json& rows = json["position_covariance"];
+    if (!rows.is_array() || rows.size() != 3) {
+      throw InputError("`position_covariance` does not have three rows");
+    }
+    for (int i = 0; i < 3; ++i) {
+      covariance.row(i) = ToVector(rows[i], "position_covariance");
+    }
+  }
+  return covariance;
+}
+
+Priors ParsePriors(const Json& json) {
+  static const std::set<std::string> kKeys = {"name",
+                                              "position",
+                                              "position_std",
+                                              "position_covariance",
+                                              "gravity",
+                                              "gravity_std_deg",
+                                              "world_down"};
+  for (const auto& [key, value] : json.items()) {
+    if (kKeys.count(key) == 0) {
+      throw InputError("`" + key + "` is not known");
+    }
+  }
+  Priors priors;
+  if (json.contains("position")) {
+    PositionPrior position;
+    position.mean = ToVector(json["position"], "position");
+    position.covariance = ParsePositionCovariance(json);
+    if (!position.Check()) {
+      throw InputError(
+          "the covariance of `position` is not symmetric and positive "
+          "definite");
+    }
+    priors.position = position;
+  }
+  if (json.contains("gravity")) {
+    GravityPrior gravity;
+    gravity.down_in_cam = ToDirection(json, "gravity");
+    gravity.down_in_world = ToDirection(json, "world_down");
+    gravity.stddev_deg =
+        ToNumber(Field(json, "gravity_std_deg"), "gravity_std_deg");
+    if (!gravity.Check()) {
+      throw InputError("`gravity_std_deg` is not positive");
+    }
+    priors.gravity = gravity;
+  }
+  if (!priors.OfPose()) {
+    throw InputError("neither `position` nor `gravity` is given");
+  }
+  return priors;
+}
+
 }  // namespace
 
 std::vector<Query> ReadQueryList(const std::string& path) {
@@ -124,6 +228,34 @@ std::vector<Query> ReadQueryList(const std::string& path) {
         (queries.empty() ? "" : " First problem: " + queries[0].error));
   }
   return queries;
+}
+
+std::map<std::string, Priors> ReadPriors(const std::string& path) {
+  std::map<std::string, Priors> priors;
+  for (const Line& line : ReadLines(path, "file of priors")) {
+    try {
+      const Json json = Json::parse(line.text, nullptr, false);
+      if (!json.is_object() || !json.contains("name") ||
+          !json["name"].is_string()) {
+        throw InputError("not a JSON object with a `name`");
+      }
+      if (!priors.emplace(json["name"], ParsePriors(json)).second) {
+        throw InputError(json["name"].get<std::string>() +
+                         " was listed before");
+      }
+    } catch (const InputError& error) {
+      throw InputError(path + ", line " + std::to_string(line.number) + ": " +
+                       error.what() +
+                       ". Expected, for example: {\"name\": \"a.jpg\", "
+                       "\"position\": [1, 2, 3], \"position_std\": 0.5, "
+                       "\"gravity\": [0, 1, 0], \"gravity_std_deg\": 2, "
+                       "\"world_down\": [0, 0, -1]}");
+    }
+  }
+  if (priors.empty()) {
+    throw InputError("The file of priors " + path + " is empty.");
+  }
+  return priors;
 }
 
 std::vector<std::string> ReadImageList(const std::string& path) {

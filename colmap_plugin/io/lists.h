@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "colmap_plugin/compat/reconstruction.h"
+#include "nre/priors.h"
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -17,6 +18,7 @@ struct Query {
   std::string name;  // below the image path
   colmap::Camera camera;
   bool focal_length_unknown = false;  // that of `camera` is but a guess
+  Priors priors;                      // of the pose
   std::string error;  // why it cannot be localized; empty if it can be tried
 
   // From a database; invalid if there is none.
@@ -31,6 +33,17 @@ struct Query {
 // that is wrong becomes a query with an error. Throws InputError if the file
 // cannot be read, or if it has no line that is right.
 std::vector<Query> ReadQueryList(const std::string& path);
+
+// Reads priors of poses: a JSON object per line with `name` and one or both of
+// - `position` [x, y, z] of the camera's centre in the world, with its
+//   `position_std`, a number or one per axis, or `position_covariance`, 3x3, in
+//   model units;
+// - `gravity` [x, y, z], which way is down in the camera's frame (x right, y
+//   down, z forward), with `gravity_std_deg` and `world_down` [x, y, z], which
+//   way that is in the world. Any lengths.
+// Blank lines are skipped. Throws InputError, with the line, if the file cannot
+// be read or anything else is found in it.
+std::map<std::string, Priors> ReadPriors(const std::string& path);
 
 // Reads one image name per line; blank lines and those that begin with # are
 // skipped. Throws InputError if the file cannot be read or names nothing.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -161,6 +162,184 @@ TEST(EstimatePoseJointly, RandomMapsAreNotRegistered) {
             .verdict,
         Verdict::kRegistered);
   }
+}
+
+Priors PositionAt(const Eigen::Vector3d& mean, double stddev) {
+  Priors priors;
+  priors.position = PositionPrior();
+  priors.position->mean = mean;
+  priors.position->covariance = stddev * stddev * Eigen::Matrix3d::Identity();
+  return priors;
+}
+
+// Fine maps with two peaks.
+class TwoPeaks : public FineMapSource {
+ public:
+  TwoPeaks(const std::vector<Eigen::Vector2d>& a,
+           const std::vector<Eigen::Vector2d>& b)
+      : a_(a, 2, 0.8), b_(b, 2, 0.8) {}
+
+  std::unique_ptr<LossMaps> Compute(
+      const std::vector<Eigen::Vector2d>& xy_image) const override {
+    std::unique_ptr<LossMaps> maps = a_.Compute(xy_image);
+    const std::unique_ptr<LossMaps> others = b_.Compute(xy_image);
+    auto& weights = static_cast<DenseLossMaps&>(*maps);
+    const auto& more = static_cast<const DenseLossMaps&>(*others);
+    for (size_t i = 0; i < weights.NumPoints(); ++i) {
+      for (int k = 0; k < weights.CellsPerMap(); ++k) {
+        weights.Data(i)[k] = std::max(weights.Data(i)[k], more.Data(i)[k]);
+      }
+    }
+    return maps;
+  }
+
+ private:
+  GaussianFineMaps a_, b_;
+};
+
+// Two poses that explain the same maps equally well.
+struct AmbiguousScene {
+  SyntheticQuery query;
+  Rigid3d poses[2];
+  std::vector<Eigen::Vector2d> xys[2];
+
+  explicit AmbiguousScene(Random* random) : query(0, 20.0, random) {
+    poses[0] = query.cam_from_world;
+    Eigen::Matrix<double, 6, 1> change;
+    change << 0.1, 0.0, 0.5, 0.4, -0.3, 0.2;
+    poses[1] = PerturbLeft(change, poses[0]);
+    // Points that both poses see.
+    while (query.points.size() < 200) {
+      query.Add({random->Uniform(20.0, SyntheticQuery::kWidth - 20.0),
+                 random->Uniform(20.0, SyntheticQuery::kHeight - 20.0)},
+                random->Uniform(3.0, 10.0));
+      Eigen::Vector2d xy;
+      if (!query.camera.Project(poses[1] * query.points.back(), &xy, nullptr) ||
+          (xy.array() < 20.0).any() || xy.x() > SyntheticQuery::kWidth - 20.0 ||
+          xy.y() > SyntheticQuery::kHeight - 20.0) {
+        query.points.pop_back();
+        query.xys.pop_back();
+      }
+    }
+    xys[0] = query.xys;
+    xys[1] = ProjectAll(query.camera, query.points, poses[1]);
+    for (int k = 0; k < 2; ++k) {
+      for (Eigen::Vector2d& xy : xys[k]) xy += random->Normal2(0.5);
+    }
+  }
+
+  PoseEstimate Estimate(const Priors& priors) const {
+    const LossMaps::Geometry geometry = SyntheticQuery::MapGeometry(8);
+    SparseLossMaps coarse(geometry);
+    for (size_t i = 0; i < query.points.size(); ++i) {
+      WeightMap map(geometry.width, geometry.height);
+      for (int k = 0; k < 2; ++k) {
+        const WeightMap one =
+            GaussianWeights(geometry.width,
+                            geometry.height,
+                            geometry.map_from_image * xys[k][i],
+                            1.0);
+        for (size_t c = 0; c < map.weights.size(); ++c) {
+          map.weights[c] = std::max(map.weights[c], one.weights[c]);
+        }
+      }
+      coarse.AddPoint(map.weights.data());
+    }
+    return EstimatePose(query.camera,
+                        query.points,
+                        coarse,
+                        TwoPeaks(xys[0], xys[1]),
+                        NreEstimationOptions(),
+                        1,
+                        MethodInputs(),
+                        priors);
+  }
+};
+
+TEST(EstimatePoseJointly, PriorsResolveAmbiguities) {
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    Random random(seed);
+    const AmbiguousScene scene(&random);
+    for (int k = 0; k < 2; ++k) {
+      const Rigid3d& pose = scene.poses[k];
+      Priors gravity;
+      gravity.gravity = GravityPrior();
+      gravity.gravity->down_in_cam =
+          pose.rotation * gravity.gravity->down_in_world;
+      gravity.gravity->stddev_deg = 3.0;
+      for (const Priors& priors :
+           {PositionAt(ProjectionCenter(pose) + 0.05 * random.Normal3(1.0),
+                       0.05),
+            gravity}) {
+        const PoseEstimate estimate = scene.Estimate(priors);
+        EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+        EXPECT_LT(CenterError(estimate.cam_from_world, pose), 0.02);
+        EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, pose), 0.2);
+      }
+    }
+  }
+}
+
+TEST(EstimatePoseJointly, AVaguePriorDoesNoHarm) {
+  Random random(1);
+  const SyntheticQuery query(200, 20.0, &random);
+  const std::vector<Eigen::Vector2d> observed =
+      query.Observe(1.0, 0.5, &random);
+  const PoseEstimate without =
+      Estimate(query.camera, query, observed, Priors(), 1);
+  Priors priors = PositionAt(
+      ProjectionCenter(query.cam_from_world) + Eigen::Vector3d(3, -2, 1), 5.0);
+  priors.gravity = GravityPrior();
+  priors.gravity->down_in_cam =
+      Eigen::AngleAxisd(0.5, Eigen::Vector3d::UnitX()) *
+      (query.cam_from_world.rotation * priors.gravity->down_in_world);
+  priors.gravity->stddev_deg = 30.0;
+  const PoseEstimate with = Estimate(query.camera, query, observed, priors, 1);
+  EXPECT_EQ(with.verdict, Verdict::kRegistered) << with.reason;
+  EXPECT_LT(CenterError(with.cam_from_world, without.cam_from_world), 1e-3);
+  EXPECT_LT(RotationErrorDeg(with.cam_from_world, without.cam_from_world),
+            1e-2);
+}
+
+// Points are at depths of 3 to 10.
+TEST(EstimatePoseJointly, AWrongPriorDoesNotRegisterAWrongPose) {
+  Random random(2);
+  const SyntheticQuery query(200, 20.0, &random);
+  const std::vector<Eigen::Vector2d> observed =
+      query.Observe(1.0, 0.3, &random);
+  int num_rejected = 0;
+  const auto expect_not_wrong = [&](const Priors& priors) {
+    const PoseEstimate estimate =
+        Estimate(query.camera, query, observed, priors, 1);
+    if (estimate.verdict == Verdict::kRegistered) {
+      EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world),
+                0.1);
+      EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+                1.0);
+    } else {
+      ++num_rejected;
+    }
+  };
+  const Eigen::Vector3d center = ProjectionCenter(query.cam_from_world);
+  for (const double distance : {0.1, 0.2, 0.4, 1.0, 3.0}) {
+    for (const double share : {0.01, 0.1}) {
+      expect_not_wrong(
+          PositionAt(center + distance * random.Normal3(1.0).normalized(),
+                     share * distance));
+    }
+  }
+  for (const double angle_deg : {2.0, 5.0, 20.0, 180.0}) {
+    Priors priors;
+    priors.gravity = GravityPrior();
+    priors.gravity->down_in_cam =
+        Eigen::AngleAxisd(
+            angle_deg * M_PI / 180.0,
+            query.cam_from_world.rotation * Eigen::Vector3d::UnitX()) *
+        (query.cam_from_world.rotation * priors.gravity->down_in_world);
+    priors.gravity->stddev_deg = 0.1 * angle_deg;
+    expect_not_wrong(priors);
+  }
+  EXPECT_GE(num_rejected, 12);
 }
 
 TEST(JointHessian, IsThatOfEq9AndThePriors) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include <Eigen/Cholesky>
 #include <ceres/gradient_checker.h>
 #include <ceres/manifold.h>
 #include <gtest/gtest.h>
@@ -124,6 +125,56 @@ TEST(Priors, HessianIsThatOfTheCostAtItsPeak) {
                       (4.0 * kStep * kStep),
                   1e-5 * hessian.norm());
     }
+  }
+}
+
+// Poses and priors drawn from what they say of themselves.
+TEST(DistancesFromPriors, AreChiSquare) {
+  constexpr int kNumTrials = 4000;
+  Random random(5);
+  double position = 0.0, gravity = 0.0;
+  for (int i = 0; i < kNumTrials; ++i) {
+    Priors priors = RandomPriors(&random);
+    const Rigid3d truth = random.Pose();
+    Eigen::Matrix<double, 6, 6> root;
+    for (int k = 0; k < 6; ++k) {
+      root.col(k) << 0.02 * random.Uniform3(-1.0, 1.0),
+          0.5 * random.Uniform3(-1.0, 1.0);
+    }
+    Vector6d error;
+    error << random.Normal3(1.0), random.Normal3(1.0);
+    const Rigid3d pose = PerturbLeft(root * error, truth);
+    const Eigen::Matrix3d position_root =
+        priors.position->covariance.llt().matrixL();
+    priors.position->mean =
+        ProjectionCenter(truth) + position_root * random.Normal3(1.0);
+    const Eigen::Vector3d down = truth.rotation * priors.gravity->down_in_world;
+    priors.gravity->down_in_cam =
+        (down + random.Normal3(3.0 * M_PI / 180.0)).normalized();
+    const PriorDistances distances =
+        DistancesFromPriors(priors, pose, root * root.transpose());
+    position += distances.position;
+    gravity += distances.gravity;
+  }
+  EXPECT_NEAR(position / kNumTrials, 3.0, 0.15);
+  EXPECT_NEAR(gravity / kNumTrials, 2.0, 0.12);
+}
+
+TEST(DistancesFromPriors, UpsideDownIsFar) {
+  Priors priors;
+  const Eigen::Matrix<double, 6, 6> none = Eigen::Matrix<double, 6, 6>::Zero();
+  EXPECT_EQ(DistancesFromPriors(priors, Rigid3d(), none).gravity, 0.0);
+  EXPECT_EQ(DistancesFromPriors(priors, Rigid3d(), none).position, 0.0);
+  priors.gravity = GravityPrior();
+  for (const double angle : {0.0, 0.3, 2.0, M_PI}) {
+    priors.gravity->down_in_cam =
+        Eigen::AngleAxisd(angle, Eigen::Vector3d::UnitX()) *
+        priors.gravity->down_in_world;
+    priors.gravity->stddev_deg = 2.0;
+    const double expected = std::pow(angle * 180.0 / M_PI / 2.0, 2);
+    EXPECT_NEAR(DistancesFromPriors(priors, Rigid3d(), none).gravity,
+                expected,
+                1e-6 * (1.0 + expected));
   }
 }
 

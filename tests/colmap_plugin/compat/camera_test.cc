@@ -1,5 +1,7 @@
 #include "colmap_plugin/compat/camera.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <limits>
 #include <random>
 #include <sstream>
@@ -8,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "nre/error.h"
+#include "tests/testing/camera_trial.h"
 
 namespace nre {
 namespace {
@@ -35,6 +38,28 @@ std::vector<double> PlausibleParams(const CameraModelInfo& model) {
       params.push_back(name == "w" ? 640.0 : 480.0);
     } else {
       params.push_back(0.01 - 0.003 * (params.size() % 4));
+    }
+  }
+  return params;
+}
+
+bool IsDistorted(const CameraModelInfo& model) {
+  return model.name != "SIMPLE_PINHOLE" && model.name != "PINHOLE" &&
+         model.name != "EQUIRECTANGULAR";
+}
+
+// With a distortion of tens of pixels in the corners, where the names are those
+// of polynomials; the others are strong already.
+std::vector<double> StrongParams(const CameraModelInfo& model) {
+  std::vector<double> params = PlausibleParams(model);
+  std::istringstream names(model.params_info);
+  size_t i = 0;
+  for (std::string name; std::getline(names, name, ','); ++i) {
+    name.erase(0, name.find_first_not_of(' '));
+    if (name == "k" || name == "k1") {
+      params[i] = -0.12;
+    } else if (name == "k2") {
+      params[i] = 0.03;
     }
   }
   return params;
@@ -79,6 +104,33 @@ TEST_P(AllCameraModels, JacobianAgreesWithDifferences) {
           << GetParam().name << " " << point.transpose();
     }
   }
+}
+
+// Also where the distortion is largest.
+TEST_P(AllCameraModels, JacobianAgreesWithDifferencesAtTheBorder) {
+  int num_points = 0;
+  for (const double x : {0.0, 80.0, 320.0, 600.0, 640.0}) {
+    for (const double y : {0.0, 240.0, 480.0}) {
+      Eigen::Vector3d bearing;
+      if (!camera_->Unproject({x, y}, &bearing)) {
+        continue;
+      }
+      ++num_points;
+      Eigen::Vector2d xy;
+      Eigen::Matrix<double, 2, 3> jacobian;
+      ASSERT_TRUE(camera_->Project(4.0 * bearing, &xy, &jacobian));
+      for (int i = 0; i < 3; ++i) {
+        const Eigen::Vector3d step = 1e-5 * Eigen::Vector3d::Unit(i);
+        Eigen::Vector2d plus, minus;
+        ASSERT_TRUE(camera_->Project(4.0 * bearing + step, &plus, nullptr));
+        ASSERT_TRUE(camera_->Project(4.0 * bearing - step, &minus, nullptr));
+        EXPECT_LT((jacobian.col(i) - (plus - minus) / 2e-5).norm(),
+                  1e-6 * (1.0 + jacobian.norm()))
+            << GetParam().name << " " << x << " " << y;
+      }
+    }
+  }
+  EXPECT_EQ(num_points, 15);
 }
 
 TEST_P(AllCameraModels, ProjectsAsColmapAndTheSameWithAndWithoutJacobian) {
@@ -179,6 +231,55 @@ TEST_P(AllCameraModels, WrongNumberOfParametersIsRefused) {
   std::vector<double> params = PlausibleParams(GetParam());
   params.pop_back();
   EXPECT_THROW(MakeColmapCamera(GetParam().name, 640, 480, params), InputError);
+}
+
+// Sorted errors of trials with a camera.
+struct TrialErrors {
+  std::vector<double> rotation_deg;
+  std::vector<double> center;
+
+  explicit TrialErrors(const Camera& camera) {
+    for (uint64_t seed = 1; seed <= 15; ++seed) {
+      const CameraTrial trial = RunCameraTrial(camera, camera, seed);
+      EXPECT_TRUE(trial.registered) << seed;
+      rotation_deg.push_back(trial.rotation_error_deg);
+      center.push_back(trial.center_error);
+    }
+    std::sort(rotation_deg.begin(), rotation_deg.end());
+    std::sort(center.begin(), center.end());
+  }
+};
+
+// As with a pinhole camera of about the same focal length, and far from it
+// where the distortion is ignored.
+TEST_P(AllCameraModels, PosesAreAsAccurateAsAPinholes) {
+  static const TrialErrors pinhole(
+      PinholeCamera(640, 480, 500.0, 510.0, 330.0, 235.0));
+  const std::vector<double> params = StrongParams(GetParam());
+  const std::unique_ptr<Camera> camera =
+      CreateCamera(MakeColmapCamera(GetParam().name, 640, 480, params));
+  const TrialErrors errors(*camera);
+  const auto ratio = [](const std::vector<double>& a,
+                        const std::vector<double>& b) {
+    return a[a.size() / 2] / b[b.size() / 2];
+  };
+  const double rotation = ratio(errors.rotation_deg, pinhole.rotation_deg);
+  const double center = ratio(errors.center, pinhole.center);
+  std::printf("%s: median errors %.2f and %.2f times a pinhole's\n",
+              GetParam().name.c_str(),
+              rotation,
+              center);
+  EXPECT_LT(rotation, 1.6);
+  EXPECT_LT(center, 1.6);
+  EXPECT_LT(errors.rotation_deg.back(), 2.0 * pinhole.rotation_deg.back());
+  EXPECT_LT(errors.center.back(), 2.0 * pinhole.center.back());
+
+  if (IsDistorted(GetParam())) {
+    const PinholeCamera undistorted(
+        640, 480, params[0], params[0], 330.0, 235.0);
+    EXPECT_GT(RunCameraTrial(*camera, undistorted, 1).center_error,
+              2.0 * pinhole.center.back());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

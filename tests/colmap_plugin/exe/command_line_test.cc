@@ -238,6 +238,39 @@ TEST_F(Commands, UnknownFocalLengthsAreEstimated) {
   }
 }
 
+TEST_F(Commands, PriorsOfPoses) {
+  const auto line = [&](size_t i, const Eigen::Vector3d& offset) {
+    const Eigen::Vector3d center =
+        ProjectionCenter(scene_.query_poses[i]) + offset;
+    return nlohmann::json{{"name", scene_.query_names[i]},
+                          {"position", {center.x(), center.y(), center.z()}},
+                          {"position_std", 0.05}}
+               .dump() +
+           "\n";
+  };
+  WriteFile(folder_ / "in/priors.jsonl",
+            line(0, Eigen::Vector3d::Zero()) +
+                line(1, Eigen::Vector3d(1.0, 0.0, 0.0)) +
+                R"({"name": "z.png", "position": [0, 0, 0], )"
+                R"("position_std": 1})");
+  InputIsReady();
+  const std::vector<std::string> arguments =
+      WithList("nre_localizer", {"--priors_path", folder_ / "in/priors.jsonl"});
+  const RunResult result = RunColmapNre(arguments);
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("z.png"));
+  const std::vector<nlohmann::json> report = ReadReport(output_path_);
+  EXPECT_EQ(report[0]["status"], "registered");
+  EXPECT_EQ(report[1]["status"], "rejected") << report[1]["reason"];
+
+  WriteFile(folder_ / "in/priors.jsonl", "q0.png 1 2 3\n");
+  InputIsReady();
+  fs::remove_all(output_path_);
+  const RunResult bad = RunColmapNre(arguments);
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_THAT(bad.output, HasSubstr("line 1: not a JSON object"));
+}
+
 TEST_F(Commands, BaselinesNeedAFocalLength) {
   WriteFile(scene_.query_list_path, "q0.png PINHOLE 480 360\n");
   InputIsReady();

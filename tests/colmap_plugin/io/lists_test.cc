@@ -106,6 +106,73 @@ TEST_F(Lists, UselessQueryLists) {
               HasSubstr("cannot be read"));
 }
 
+TEST_F(Lists, Priors) {
+  const std::map<std::string, Priors> priors = ReadPriors(Write(
+      R"({"name": "a b.jpg", "position": [1, 2, 3], "position_std": 0.5})"
+      "\n\n"
+      R"({"name": "b.jpg", "position": [1, 2, 3], "position_std": [1, 2, 3],)"
+      R"( "gravity": [0, 9.81, 0], "gravity_std_deg": 2,)"
+      R"( "world_down": [0, 0, -2]})"
+      "\n"
+      R"({"name": "c.jpg", "position": [1, 2, 3], "position_covariance":)"
+      R"( [[2, 1, 0], [1, 2, 0], [0, 0, 1]]})"));
+  ASSERT_EQ(priors.size(), 3);
+  const Priors& a = priors.at("a b.jpg");
+  ASSERT_TRUE(a.position.has_value());
+  EXPECT_FALSE(a.gravity.has_value());
+  EXPECT_EQ(a.position->mean, Eigen::Vector3d(1, 2, 3));
+  EXPECT_EQ(a.position->covariance, 0.25 * Eigen::Matrix3d::Identity());
+  const Priors& b = priors.at("b.jpg");
+  ASSERT_TRUE(b.gravity.has_value());
+  EXPECT_EQ(b.position->covariance.diagonal(), Eigen::Vector3d(1, 4, 9));
+  EXPECT_EQ(b.gravity->down_in_cam, Eigen::Vector3d(0, 1, 0));
+  EXPECT_EQ(b.gravity->down_in_world, Eigen::Vector3d(0, 0, -1));
+  EXPECT_EQ(b.gravity->stddev_deg, 2.0);
+  EXPECT_EQ(priors.at("c.jpg").position->covariance(1, 0), 1.0);
+}
+
+TEST_F(Lists, BadPriors) {
+  const auto error = [&](const std::string& line) {
+    return Error(ReadPriors, Write("\n" + line + "\n"));
+  };
+  const std::string position = R"({"name": "a", "position": [1, 2, 3])";
+  const std::string gravity = R"({"name": "a", "gravity": [0, 1, 0])";
+  EXPECT_THAT(error("a.jpg 1 2 3"),
+              testing::AllOf(HasSubstr("line 2"),
+                             HasSubstr("JSON object"),
+                             HasSubstr("world_down")));
+  EXPECT_THAT(error(R"({"position": [1, 2, 3]})"), HasSubstr("`name`"));
+  EXPECT_THAT(error(R"({"name": "a"})"), HasSubstr("neither"));
+  EXPECT_THAT(error(position + "}"), HasSubstr("`position_std`"));
+  EXPECT_THAT(error(position + R"(, "position_std": 0})"),
+              HasSubstr("not positive"));
+  EXPECT_THAT(error(position + R"(, "position_std": "1"})"),
+              HasSubstr("not a number"));
+  EXPECT_THAT(error(position + R"(, "position_std": [1, 2]})"),
+              HasSubstr("[x, y, z]"));
+  EXPECT_THAT(error(position + R"(, "position_covariance": [[1, 0, 0]]})"),
+              HasSubstr("three rows"));
+  EXPECT_THAT(error(position + R"(, "position_covariance":)"
+                               R"( [[1, 2, 0], [2, 1, 0], [0, 0, 1]]})"),
+              HasSubstr("positive definite"));
+  EXPECT_THAT(error(position + R"(, "position_std": 1, "pos": 1})"),
+              HasSubstr("`pos`"));
+  EXPECT_THAT(error(gravity + "}"), HasSubstr("`world_down` is missing"));
+  EXPECT_THAT(error(gravity + R"(, "world_down": [0, 0, 0]})"),
+              HasSubstr("no direction"));
+  EXPECT_THAT(error(gravity + R"(, "world_down": [0, 0, -1]})"),
+              HasSubstr("`gravity_std_deg` is missing"));
+  EXPECT_THAT(error(gravity + R"(, "world_down": [0, 0, -1],)"
+                              R"( "gravity_std_deg": -1})"),
+              HasSubstr("not positive"));
+  EXPECT_THAT(error(position + R"(, "position_std": 1})" + "\n" + position +
+                    R"(, "position_std": 1})"),
+              testing::AllOf(HasSubstr("line 3"), HasSubstr("before")));
+  EXPECT_THAT(Error(ReadPriors, Write("")), HasSubstr("empty"));
+  EXPECT_THAT(Error(ReadPriors, folder_ / "absent"),
+              HasSubstr("cannot be read"));
+}
+
 TEST_F(Lists, ImageList) {
   EXPECT_THAT(ReadImageList(Write("# x\na.jpg\n\n b c.jpg \r\n")),
               ElementsAre("a.jpg", "b c.jpg"));
