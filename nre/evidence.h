@@ -16,8 +16,15 @@ namespace nre {
 // support a pose.
 constexpr double kMaxSupportDistance = 1.0;
 
-// Fills `estimate->support` for the pose of `estimate` from its fine maps. The
-// peaks are refined by mean shift at sigma = 1 cell.
+// Around its projection by a wrong pose, the peak of a map may lie anywhere,
+// but lies near more often than far, since the coarse maps put the pose where
+// things look alike. How often it lies between these distances (map cells)
+// tells how often it would be within kMaxSupportDistance by chance.
+constexpr double kMinChanceDistance = 4.0;
+constexpr double kMaxChanceDistance = 8.0;
+
+// Fills `estimate->support` and `estimate->chance` for the pose of `estimate`
+// from its fine maps. The peaks are refined by mean shift at sigma = 1 cell.
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
@@ -34,13 +41,57 @@ double LogFalseAlarms(int num_points,
                       double chance,
                       int m = 3);
 
+// log10 of the probability that pose `a` explains at least as many of the
+// points that only one of two poses explains, if both are equally good: the
+// sign test. What a pose explains is its estimate's support. Only points that
+// both poses show in the image count, since the others cannot tell the poses
+// apart, and close neighbours count once. log10(1/2) or so where nothing tells
+// them apart.
+double LogSignTest(const Camera& camera,
+                   const std::vector<Eigen::Vector3d>& points_in_world,
+                   const MapFromImage& map_from_image,
+                   const PoseEstimate& a,
+                   const PoseEstimate& b);
+
+// With less than this share of a pose's support, another one cannot be taken
+// for it: most of the query would be left unexplained.
+constexpr double kMinAlternativeSupport = 0.5;
+
+// Turns the verdict `registered` of `estimate` into `rejected` if `other`, the
+// estimate of a different pose, explains the query about as well.
+void JudgeAlternative(const Camera& camera,
+                      const std::vector<Eigen::Vector3d>& points_in_world,
+                      const MapFromImage& map_from_image,
+                      const PoseEstimate& other,
+                      PoseEstimate* estimate);
+
+// Covariance of (rotation vector, translation) of a left perturbation of the
+// pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at sigma =
+// 1 cell and J the sum of the outer products of the gradients of blocks of
+// points that lie close together in the image, whose errors are not
+// independent. It holds whether or not the maps know how uncertain they are
+// (Huber, "The behavior of maximum likelihood estimates under nonstandard
+// conditions", 1967; Liang & Zeger, Biometrika 1986, for dependent groups). A
+// hundredth of H^-1 is added for what the maps do not determine at all. Zero if
+// H is not positive definite or if there are too few blocks.
+// With an unknown focal length, the last of seven rows is its logarithm.
+Eigen::MatrixXd PoseCovariance(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& fine,
+    const Priors& priors,
+    const Rigid3d& cam_from_world,
+    Eigen::MatrixXd* inverse_hessian = nullptr);
+
 // Fills covariance, focal length, evidence, verdict and reason of `estimate`
 // from its pose, its support and its fine maps. `camera` has the focal length
-// found, if `priors` say that it was unknown.
+// found, if `priors` say that it was unknown. `covariance_factor`: see
+// MethodInputs.
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,
                    PoseEstimate* estimate,
-                   const Priors& priors = Priors());
+                   const Priors& priors = Priors(),
+                   double covariance_factor = 1.0);
 
 }  // namespace nre

@@ -186,7 +186,12 @@ Eigen::MatrixXd JointHessian(
     const LossMaps& maps,
     double sigma,
     const Priors& priors,
-    const Rigid3d& cam_from_world) {
+    const Rigid3d& cam_from_world,
+    Eigen::MatrixXd* gradients) {
+  const int size = priors.focal_length ? 7 : 6;
+  if (gradients != nullptr) {
+    gradients->setZero(size, points_in_world.size());
+  }
   const Eigen::Vector2d principal_point =
       priors.focal_length ? PrincipalPoint(camera) : Eigen::Vector2d::Zero();
   const MapFromImage& map_from_image = maps.geometry().map_from_image;
@@ -212,9 +217,11 @@ Eigen::MatrixXd JointHessian(
     }
     jacobian = map_from_image.scale.asDiagonal() * jacobian.eval();
     hessian += jacobian.transpose() * loss.hessian * jacobian;
+    if (gradients != nullptr) {
+      gradients->col(i) = jacobian.leftCols(size).transpose() * loss.Gradient();
+    }
   }
   hessian.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
-  const int size = priors.focal_length ? 7 : 6;
   return hessian.topLeftCorner(size, size);
 }
 

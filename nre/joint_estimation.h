@@ -18,14 +18,16 @@ namespace nre {
 // Exact Hessian of the sum of Eq. 9 over all points at `sigma` (map cells) plus
 // PriorHessian(), for the left perturbation (rotation vector, translation) of
 // cam_from_world and, if it is unknown, ln of the focal length: [6, 6] or [7,
-// 7]. `camera` has the focal length found. Its inverse is the covariance.
+// 7]. `camera` has the focal length found. `gradients`, if not null, receives
+// the gradient of every point's term, [6 or 7, N].
 Eigen::MatrixXd JointHessian(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& maps,
     double sigma,
     const Priors& priors,
-    const Rigid3d& cam_from_world);
+    const Rigid3d& cam_from_world,
+    Eigen::MatrixXd* gradients = nullptr);
 
 // EstimatePose() with priors that are not empty. Poses are sampled by MSAC, of
 // a few focal lengths all over the range if it is unknown, and the best of all

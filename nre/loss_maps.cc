@@ -205,6 +205,12 @@ bool SplitPosition(double p, int size, int* cell, double* fraction) {
   return true;
 }
 
+// Whether a cell lies within `radius` of a position; false if that is not
+// finite.
+bool IsNear(int cell, double p, double radius) {
+  return std::abs(cell - p) <= radius;
+}
+
 // Raster::AddWeights() for positions relative to the raster's origin.
 NRE_VECTOR_CLONES void Interpolate(const float* weights,
                                    int width,
@@ -406,6 +412,23 @@ LossMaps::Summary DenseLossMaps::Summarize(size_t point) const {
   return summary;
 }
 
+std::unique_ptr<LossMaps> DenseLossMaps::Without(
+    const std::vector<Eigen::Vector2d>& centers, double radius) const {
+  auto maps = std::make_unique<DenseLossMaps>(*this);
+  for (size_t i = 0; i < NumPoints(); ++i) {
+    const Eigen::Vector2d center = centers[i] - origins_[i].cast<double>();
+    float* cell = maps->Data(i);
+    for (int y = 0; y < window_height_; ++y) {
+      for (int x = 0; x < window_width_; ++x, ++cell) {
+        if (IsNear(x, center.x(), radius) && IsNear(y, center.y(), radius)) {
+          *cell = 0.0f;
+        }
+      }
+    }
+  }
+  return maps;
+}
+
 SparseLossMaps::SparseLossMaps(const Geometry& geometry)
     : LossMaps(geometry), row_begins_(1, 0) {
   if (geometry.width > UINT16_MAX) {
@@ -513,6 +536,29 @@ LossMaps::Summary SparseLossMaps::Summarize(size_t point) const {
         std::upper_bound(begins, ends, peak) - begins - 1;
   }
   return summary;
+}
+
+std::unique_ptr<LossMaps> SparseLossMaps::Without(
+    const std::vector<Eigen::Vector2d>& centers, double radius) const {
+  auto maps = std::make_unique<SparseLossMaps>(geometry_);
+  maps->row_begins_.reserve(row_begins_.size());
+  maps->xs_.reserve(xs_.size());
+  maps->weights_.reserve(weights_.size());
+  for (size_t i = 0; i < num_points_; ++i) {
+    const uint32_t* begins = RowBegins(i);
+    for (int y = 0; y < geometry_.height; ++y) {
+      const bool near_row = IsNear(y, centers[i].y(), radius);
+      for (uint32_t k = begins[y]; k < begins[y + 1]; ++k) {
+        if (!near_row || !IsNear(xs_[k], centers[i].x(), radius)) {
+          maps->xs_.push_back(xs_[k]);
+          maps->weights_.push_back(weights_[k]);
+        }
+      }
+      maps->row_begins_.push_back(static_cast<uint32_t>(maps->xs_.size()));
+    }
+  }
+  maps->num_points_ = num_points_;
+  return maps;
 }
 
 }  // namespace nre

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <Eigen/Core>
@@ -96,6 +97,11 @@ class LossMaps {
   };
   virtual Summary Summarize(size_t point) const = 0;
 
+  // The same maps, but without information within `radius` cells (in x and in
+  // y) of centers[point], which may lie anywhere or not be finite.
+  virtual std::unique_ptr<LossMaps> Without(
+      const std::vector<Eigen::Vector2d>& centers, double radius) const = 0;
+
  protected:
   Geometry geometry_;
 };
@@ -131,6 +137,8 @@ class DenseLossMaps : public LossMaps {
                         double sigma,
                         bool with_hessian) const override;
   Summary Summarize(size_t point) const override;
+  std::unique_ptr<LossMaps> Without(const std::vector<Eigen::Vector2d>& centers,
+                                    double radius) const override;
 
  private:
   int window_width_;
@@ -164,6 +172,8 @@ class SparseLossMaps : public LossMaps {
                         double sigma,
                         bool with_hessian) const override;
   Summary Summarize(size_t point) const override;
+  std::unique_ptr<LossMaps> Without(const std::vector<Eigen::Vector2d>& centers,
+                                    double radius) const override;
 
  private:
   // The cells of row y of a point are [RowBegin(y), RowBegin(y + 1)).

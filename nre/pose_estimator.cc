@@ -1,6 +1,8 @@
 #include "nre/pose_estimator.h"
 
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "nre/error.h"
 #include "nre/evidence.h"
@@ -11,6 +13,162 @@
 
 namespace nre {
 namespace {
+
+// What explains less than this share of what the best pose explains of the
+// coarse maps cannot be taken for it.
+constexpr double kMinAlternativeShare = 0.2;
+
+// Another pose that explains so much is found with this share of the samples.
+constexpr double kAlternativeSamples = 0.1;
+
+constexpr int kMaxNumAlternatives = 4;
+
+// Cells of the coarse maps around a pose's projections that are its own.
+constexpr double kOwnCells = 3.0;
+
+// The stages of an estimate, for one query.
+class Estimator {
+ public:
+  Estimator(const Camera& camera,
+            const std::vector<Eigen::Vector3d>& points_in_world,
+            const FineMapSource& fine,
+            const MethodInputs& inputs,
+            uint64_t seed)
+      : camera_(camera),
+        points_(points_in_world),
+        fine_(fine),
+        inputs_(inputs),
+        seed_(seed) {}
+
+  // An estimate with its verdict. Fails early if the sampled pose gains, on
+  // the mean of the maps, less than `min_gain`. `fine_from_image` receives
+  // where the fine maps lie.
+  PoseEstimate Run(const NreEstimationOptions& options,
+                   const LossMaps& coarse,
+                   double min_gain,
+                   MapFromImage* fine_from_image) const {
+    const std::unique_ptr<PoseMethod> method =
+        CreatePoseMethod(camera_, points_, options, inputs_, seed_);
+    const auto no_pose = [&](const char* maps) {
+      return std::string(EstimationMethodName(options.method)) +
+             " found no pose in the " + maps + " loss maps";
+    };
+    PoseEstimate estimate;
+    Stopwatch stopwatch;
+
+    const std::vector<Rigid3d> sampled = method->Sample(coarse);
+    estimate.msac_ms = stopwatch.LapMs();
+    if (sampled.empty()) {
+      estimate.reason = no_pose("coarse");
+      return estimate;
+    }
+    estimate.msac_cost = MeanNre(camera_, points_, coarse, sampled.front());
+    if (Gain(coarse, estimate.msac_cost) < min_gain) {
+      estimate.reason = no_pose("coarse");
+      return estimate;
+    }
+
+    Rigid3d pose = method->RefineCoarse(coarse, sampled);
+    estimate.coarse_cost = MeanNre(camera_, points_, coarse, pose);
+    estimate.coarse_gnc_ms = stopwatch.LapMs();
+
+    const std::unique_ptr<LossMaps> fine_maps =
+        fine_.Compute(ProjectAll(camera_, points_, pose));
+    *fine_from_image = fine_maps->geometry().map_from_image;
+    estimate.fine_maps_ms = stopwatch.LapMs();
+
+    if (!method->RefineFine(*fine_maps, &pose)) {
+      estimate.reason = no_pose("fine");
+      return estimate;
+    }
+    estimate.cam_from_world = pose;
+    estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);
+    FindSupport(camera_, points_, *fine_maps, &estimate);
+    JudgeEvidence(camera_,
+                  points_,
+                  *fine_maps,
+                  &estimate,
+                  Priors(),
+                  inputs_.covariance_factor);
+    estimate.fine_gnc_ms = stopwatch.LapMs();
+    return estimate;
+  }
+
+  // Looks for other poses in what the coarse maps say beside the estimate. The
+  // one that is clearly better becomes the estimate, and it is registered only
+  // if it is clearly better than all others.
+  void CompareWithAlternatives(NreEstimationOptions options,
+                               const LossMaps& coarse,
+                               MapFromImage fine_from_image,
+                               PoseEstimate* estimate) const {
+    options.num_hypotheses = std::max(
+        1, static_cast<int>(kAlternativeSamples * options.num_hypotheses));
+    const double min_gain =
+        kMinAlternativeShare * Gain(coarse, estimate->msac_cost);
+    std::vector<PoseEstimate> others;
+    std::unique_ptr<LossMaps> rest;
+    const LossMaps* maps = &coarse;
+    std::vector<std::vector<Eigen::Vector2d>> known = {
+        ProjectToMaps(coarse, estimate->cam_from_world)};
+    while (others.size() < kMaxNumAlternatives) {
+      rest = maps->Without(known.back(), kOwnCells);
+      maps = rest.get();
+      PoseEstimate other = Run(options, *maps, min_gain, &fine_from_image);
+      if (other.verdict == Verdict::kFailed ||
+          other.support.size() <
+              kMinAlternativeSupport * estimate->support.size()) {
+        break;
+      }
+      // What is left around a known pose may lead back to it.
+      const std::vector<Eigen::Vector2d> projections =
+          ProjectToMaps(coarse, other.cam_from_world);
+      const auto is_other = [&](const std::vector<Eigen::Vector2d>& own) {
+        size_t num_same = 0;
+        for (const PoseEstimate::Support& support : other.support) {
+          num_same +=
+              (projections[support.point] - own[support.point]).norm() <=
+              kOwnCells;
+        }
+        return 2 * num_same < other.support.size();
+      };
+      if (!std::all_of(known.begin(), known.end(), is_other)) {
+        break;
+      }
+      others.push_back(std::move(other));
+      known.push_back(projections);
+    }
+    for (PoseEstimate& other : others) {
+      JudgeAlternative(camera_, points_, fine_from_image, *estimate, &other);
+      if (other.verdict == Verdict::kRegistered) {
+        std::swap(other, *estimate);
+      }
+    }
+    for (const PoseEstimate& other : others) {
+      JudgeAlternative(camera_, points_, fine_from_image, other, estimate);
+    }
+  }
+
+ private:
+  std::vector<Eigen::Vector2d> ProjectToMaps(
+      const LossMaps& maps, const Rigid3d& cam_from_world) const {
+    std::vector<Eigen::Vector2d> projections =
+        ProjectAll(camera_, points_, cam_from_world);
+    for (Eigen::Vector2d& projection : projections) {
+      projection = maps.geometry().map_from_image * projection;
+    }
+    return projections;
+  }
+
+  static double Gain(const LossMaps& maps, double cost) {
+    return maps.geometry().LogCategories() - cost;
+  }
+
+  const Camera& camera_;
+  const std::vector<Eigen::Vector3d>& points_;
+  const FineMapSource& fine_;
+  const MethodInputs& inputs_;
+  const uint64_t seed_;
+};
 
 // 0 or a width that the smoothed maps of `re` accept.
 bool IsMaxError(double cells) {
@@ -88,41 +246,15 @@ PoseEstimate EstimatePose(const Camera& camera,
     return EstimatePoseJointly(
         camera, points_in_world, coarse, fine, options, priors, seed);
   }
-  const std::unique_ptr<PoseMethod> method =
-      CreatePoseMethod(camera, points_in_world, options, inputs, seed);
-  const auto no_pose = [&](const char* maps) {
-    return std::string(EstimationMethodName(options.method)) +
-           " found no pose in the " + maps + " loss maps";
-  };
-  PoseEstimate estimate;
-  Stopwatch stopwatch;
-
-  const std::vector<Rigid3d> sampled = method->Sample(coarse);
-  estimate.msac_ms = stopwatch.LapMs();
-  if (sampled.empty()) {
-    estimate.reason = no_pose("coarse");
-    return estimate;
+  const Estimator estimator(camera, points_in_world, fine, inputs, seed);
+  MapFromImage fine_from_image;
+  PoseEstimate estimate = estimator.Run(options, coarse, 0.0, &fine_from_image);
+  if (estimate.verdict == Verdict::kRegistered) {
+    Stopwatch stopwatch;
+    estimator.CompareWithAlternatives(
+        options, coarse, fine_from_image, &estimate);
+    estimate.alternatives_ms = stopwatch.LapMs();
   }
-  estimate.msac_cost =
-      MeanNre(camera, points_in_world, coarse, sampled.front());
-
-  Rigid3d pose = method->RefineCoarse(coarse, sampled);
-  estimate.coarse_cost = MeanNre(camera, points_in_world, coarse, pose);
-  estimate.coarse_gnc_ms = stopwatch.LapMs();
-
-  const std::unique_ptr<LossMaps> fine_maps =
-      fine.Compute(ProjectAll(camera, points_in_world, pose));
-  estimate.fine_maps_ms = stopwatch.LapMs();
-
-  if (!method->RefineFine(*fine_maps, &pose)) {
-    estimate.reason = no_pose("fine");
-    return estimate;
-  }
-  estimate.cam_from_world = pose;
-  estimate.fine_cost = MeanNre(camera, points_in_world, *fine_maps, pose);
-  FindSupport(camera, points_in_world, *fine_maps, &estimate);
-  JudgeEvidence(camera, points_in_world, *fine_maps, &estimate);
-  estimate.fine_gnc_ms = stopwatch.LapMs();
   return estimate;
 }
 

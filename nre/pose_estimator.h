@@ -110,6 +110,10 @@ struct PoseEstimate {
   };
   std::vector<Support> support;
 
+  // How often chance puts the peak of a map on the projection of its point, as
+  // FindSupport() in nre/evidence.h finds it in the maps themselves.
+  double chance = 1.0;
+
   // log10 of the expected number of poses with as much support by chance; see
   // LogFalseAlarms() in nre/evidence.h.
   double log_false_alarms = 0.0;
@@ -118,6 +122,7 @@ struct PoseEstimate {
   double coarse_gnc_ms = 0.0;
   double fine_maps_ms = 0.0;
   double fine_gnc_ms = 0.0;
+  double alternatives_ms = 0.0;  // looking for other poses as good
 };
 
 // Covariance of the projection centre, in the world, from the estimate's.
@@ -130,6 +135,10 @@ struct MethodInputs {
   // For `fpr`: features of the query, and one descriptor per point.
   DenseFeatures fine_features;
   const float* fine_descriptors = nullptr;  // [N, channels]
+  // How much larger the squared errors of poses are than the scatter of the
+  // maps' peaks says, since 3D points and descriptors have errors that a whole
+  // query shares. 1 for maps whose errors are their own.
+  double covariance_factor = 1.0;
 };
 
 // Estimates the pose that explains all maps, and the focal length if `priors`

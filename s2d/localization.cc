@@ -53,8 +53,11 @@ PoseEstimate Localize(const FeaturePreset& preset,
                        preset.fine_softmax_scale},
                       FineMapOptions());
   const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
-  const MethodInputs inputs = {
-      lo_ransac, SolveMagsac, View(query.fine), first_fine.data()};
+  const MethodInputs inputs = {lo_ransac,
+                               SolveMagsac,
+                               View(query.fine),
+                               first_fine.data(),
+                               preset.covariance_factor};
   return EstimatePose(
       camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
 }

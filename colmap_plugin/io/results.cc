@@ -80,6 +80,7 @@ Json ToJson(const QueryResult& result) {
   json["coarse_gnc_ms"] = estimate.coarse_gnc_ms;
   json["fine_maps_ms"] = estimate.fine_maps_ms;
   json["fine_gnc_ms"] = estimate.fine_gnc_ms;
+  json["alternatives_ms"] = estimate.alternatives_ms;
   json["pictures_ms"] = result.pictures_ms;
   json["total_ms"] = result.total_ms;
   return json;

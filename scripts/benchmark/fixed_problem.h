@@ -47,6 +47,10 @@ class CountingMaps : public LossMaps {
   Summary Summarize(size_t point) const override {
     return maps_.Summarize(point);
   }
+  std::unique_ptr<LossMaps> Without(const std::vector<Eigen::Vector2d>& centers,
+                                    double radius) const override {
+    return maps_.Without(centers, radius);
+  }
   SmoothedLoss Smoothed(size_t point,
                         const Eigen::Vector2d& p,
                         double sigma,

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "nre/gnc.h"
+#include "tests/testing/generated_maps.h"
 #include "tests/testing/synthetic_maps.h"
 
 namespace nre {
@@ -215,6 +216,139 @@ TEST(FindSupport, ListsPointsWhosePeakIsNear) {
     // The peak is found to a part of a cell.
     EXPECT_LT((support.xy - observed[support.point]).norm(), 0.1);
   }
+}
+
+// Peaks that lie around the projections, but no more at them than beside them,
+// as where the coarse maps put a wrong pose on what looks alike.
+TEST(JudgeEvidence, RejectsPeaksThatAreOnlyNear) {
+  for (int seed = 0; seed < 5; ++seed) {
+    Random random(8000 + seed);
+    const SyntheticQuery query(500, 30.0, &random);
+    std::vector<Eigen::Vector2d> observed = query.xys;
+    for (Eigen::Vector2d& xy : observed) {
+      xy += random.Normal2(3.0 * kFineStride);
+    }
+    const auto fine =
+        GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+    PoseEstimate estimate;
+    estimate.cam_from_world = query.cam_from_world;
+    FindSupport(query.camera, query.points, *fine, &estimate);
+    // All over a window, so many peaks would be no accident.
+    EXPECT_LT(LogFalseAlarms(500,
+                             static_cast<int>(estimate.support.size()),
+                             M_PI / fine->CellsPerMap()),
+              -6.0);
+    // A distance from a normal distribution in two dimensions.
+    const double near = std::exp(-16.0 / 18.0) - std::exp(-64.0 / 18.0);
+    EXPECT_NEAR(estimate.chance, near / 48.0, 0.002);
+    JudgeEvidence(query.camera, query.points, *fine, &estimate);
+    EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+    EXPECT_FALSE(estimate.reason.empty());
+  }
+}
+
+TEST(LogSignTest, IsTheBinomialTail) {
+  Random random(9000);
+  SyntheticQuery query(0, 0.0, &random);
+  // Far enough apart to count each.
+  for (int i = 0; i < 100; ++i) {
+    query.Add({30.0 + 60.0 * (i % 10), 20.0 + 44.0 * (i / 10)}, 5.0);
+  }
+  const MapFromImage map =
+      SyntheticQuery::MapGeometry(kFineStride).map_from_image;
+  const auto estimate = [&](size_t begin, size_t end) {
+    PoseEstimate estimate;
+    estimate.cam_from_world = query.cam_from_world;
+    for (size_t i = begin; i < end; ++i) {
+      estimate.support.push_back({i, query.xys[i]});
+    }
+    return estimate;
+  };
+  const auto log_sign_test = [&](const PoseEstimate& a, const PoseEstimate& b) {
+    return LogSignTest(query.camera, query.points, map, a, b);
+  };
+  // 12 points for the one only, 4 for the other only.
+  double expected = 0.0;
+  for (int k = 12; k <= 16; ++k) expected += Choose(16, k) / std::pow(2.0, 16);
+  EXPECT_NEAR(log_sign_test(estimate(0, 50), estimate(12, 54)),
+              std::log10(expected),
+              1e-9);
+  EXPECT_NEAR(log_sign_test(estimate(0, 50), estimate(0, 50)), 0.0, 1e-12);
+
+  // Points that one of the poses does not show tell nothing.
+  PoseEstimate away = estimate(50, 100);
+  away.cam_from_world.rotation =
+      Eigen::AngleAxisd(M_PI, Eigen::Vector3d::UnitX()) *
+      away.cam_from_world.rotation;
+  EXPECT_NEAR(log_sign_test(estimate(0, 50), away), 0.0, 1e-12);
+}
+
+PoseEstimate Estimate(const GeneratedQuery& query, uint64_t seed) {
+  return EstimatePose(query.camera(),
+                      query.points(),
+                      query.coarse_maps(),
+                      query,
+                      NreEstimationOptions(),
+                      seed);
+}
+
+// Two poses, each with about half of the points for it.
+TEST(EstimatePose, RegistersNoneOfTwoEquallyGoodPoses) {
+  GeneratedMapsOptions options;
+  options.num_points = 200;
+  options.wrong_share = 0.5;
+  options.multi_modal = options.diffuse = options.biased = 0.0;
+  options.agreeing_share = 1.0;
+  for (int seed = 0; seed < 5; ++seed) {
+    const PoseEstimate estimate = Estimate(GeneratedQuery(options, seed), seed);
+    EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+    EXPECT_NE(estimate.reason.find("another pose"), std::string::npos)
+        << estimate.reason;
+  }
+}
+
+TEST(EstimatePose, RegistersTheClearlyBetterOfTwoPoses) {
+  GeneratedMapsOptions options;
+  options.num_points = 200;
+  options.wrong_share = 0.25;
+  options.multi_modal = options.diffuse = options.biased = 0.0;
+  options.agreeing_share = 1.0;
+  for (int seed = 0; seed < 5; ++seed) {
+    const GeneratedQuery query(options, seed);
+    const PoseEstimate estimate = Estimate(query, seed);
+    EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world()),
+              0.2);
+  }
+}
+
+// On maps of every kind, a third of them wrong.
+TEST(PoseCovariance, NormalisedErrorSquaredHasMeanSix) {
+  constexpr int kNumSeeds = 40;
+  GeneratedMapsOptions options;
+  options.num_points = 300;
+  options.wrong_share = 0.33;
+  double sum = 0.0;
+  for (int seed = 0; seed < kNumSeeds; ++seed) {
+    const GeneratedQuery query(options, 100 + seed);
+    Rigid3d pose = query.cam_from_world();
+    std::vector<Eigen::Vector2d> xys(query.points().size());
+    for (size_t i = 0; i < xys.size(); ++i) {
+      query.camera().Project(pose * query.points()[i], &xys[i], nullptr);
+    }
+    const std::unique_ptr<LossMaps> fine = query.Compute(xys);
+    RefinePoseGnc(
+        query.camera(), query.points(), *fine, GncOptions::Fine(), &pose);
+    const Eigen::MatrixXd covariance =
+        PoseCovariance(query.camera(), query.points(), *fine, Priors(), pose);
+    const Rigid3d difference = query.cam_from_world() * pose.Inverse();
+    const Eigen::AngleAxisd rotation(difference.rotation);
+    Eigen::Matrix<double, 6, 1> error;
+    error << rotation.angle() * rotation.axis(), difference.translation;
+    sum += error.dot(covariance.llt().solve(error));
+  }
+  RecordProperty("mean", std::to_string(sum / kNumSeeds));
+  EXPECT_NEAR(sum / kNumSeeds, 6.0, 1.5);
 }
 
 }  // namespace

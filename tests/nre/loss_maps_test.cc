@@ -287,6 +287,33 @@ TEST(LossMaps, DenseAndSparseAgree) {
   }
 }
 
+TEST(LossMaps, WithoutHidesWhatLiesNear) {
+  constexpr double kRadius = 3.0;
+  Random random(61);
+  const std::vector<WeightMap> weights = RandomMaps(40, 30, &random);
+  const BothMaps both(weights);
+  std::vector<Eigen::Vector2d> centers(weights.size());
+  for (Eigen::Vector2d& center : centers) center = random.Uniform2(-2.0, 32.0);
+  centers.back().setConstant(std::numeric_limits<double>::quiet_NaN());
+  const std::unique_ptr<LossMaps> dense = both.dense.Without(centers, kRadius);
+  const std::unique_ptr<LossMaps> sparse =
+      both.sparse.Without(centers, kRadius);
+  ASSERT_EQ(sparse->NumPoints(), weights.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    for (int y = 0; y < 30; ++y) {
+      for (int x = 0; x < 40; ++x) {
+        const Eigen::Vector2d cell(x, y);
+        const bool hidden =
+            (cell - centers[i]).lpNorm<Eigen::Infinity>() <= kRadius;
+        const double expected =
+            hidden ? 0.0 : std::max(0.0, weights[i].At(x, y));
+        ASSERT_EQ(dense->Weight(i, cell), expected);
+        ASSERT_EQ(sparse->Weight(i, cell), expected);
+      }
+    }
+  }
+}
+
 // A window that lies anywhere is the whole map with zeros elsewhere.
 TEST(DenseLossMaps, WindowsLieAtTheirOrigins) {
   Random random(7);
