@@ -178,6 +178,68 @@ void AddFacade(const Eigen::Vector3d& origin,
   AddObject(std::move(quads), scene);
 }
 
+// Bays that are the same to the last grain, side by side, each with a strip of
+// ground in front of it, and posters on some of them. The normal is u_axis x z.
+void AddRepeatedFacade(const Eigen::Vector3d& origin,
+                       const Eigen::Vector3d& u_axis,
+                       int num_bays,
+                       double mark_share,
+                       Random* random,
+                       Scene* scene) {
+  constexpr double kBayWidth = 2.7;
+  constexpr double kFloorHeight = 2.9;
+  constexpr double kHeight = 6.4;
+  constexpr double kGroundDepth = 14.0;
+  const Eigen::Vector3d u_side = kBayWidth * u_axis;
+  Quad wall = MakeQuad(origin,
+                       u_side,
+                       kHeight * Eigen::Vector3d::UnitZ(),
+                       MakeTexture(Texture::Kind::kPlaster,
+                                   random->Color(0.3, 0.6),
+                                   random->Color(0.1, 0.4),
+                                   random));
+  for (double v = 0.9; v + 1.7 < kHeight; v += kFloorHeight) {
+    Quad::CutOut window;
+    window.u0 = random->Uniform(0.2, 0.4);
+    window.u1 = window.u0 + random->Uniform(0.9, 1.1);
+    window.v0 = v;
+    window.v1 = v + random->Uniform(1.3, 1.7);
+    window.depth = random->Uniform(0.15, 0.45);
+    window.texture = MakeTexture(Texture::Kind::kBlinds,
+                                 random->Color(0.1, 0.7),
+                                 random->Color(0.05, 0.4),
+                                 random);
+    wall.cut_outs.push_back(window);
+  }
+  Quad ground = MakeQuad(origin + kGroundDepth * wall.Normal(),
+                         u_side,
+                         -kGroundDepth * wall.Normal(),
+                         MakeTexture(Texture::Kind::kPaving,
+                                     {0.4f, 0.4f, 0.38f},
+                                     {0.2f, 0.2f, 0.22f},
+                                     random));
+  for (int bay = 0; bay < num_bays; ++bay) {
+    const Eigen::Vector3d shift = bay * u_side;
+    wall.origin = origin + shift;
+    ground.origin = origin + kGroundDepth * wall.Normal() + shift;
+    std::vector<Quad> quads = {wall, ground};
+    for (double v = 0.7; v + 1.9 < kHeight; v += kFloorHeight) {
+      if (random->Uniform(0.0, 1.0) >= mark_share) continue;
+      const Eigen::Vector3d corner = wall.origin +
+                                     random->Uniform(1.5, 1.7) * u_axis +
+                                     v * wall.v_axis + 0.03 * wall.Normal();
+      quads.push_back(MakeQuad(corner,
+                               random->Uniform(0.7, 0.9) * u_axis,
+                               random->Uniform(1.3, 1.9) * wall.v_axis,
+                               MakeTexture(Texture::Kind::kPoster,
+                                           random->Color(0.3, 0.9),
+                                           random->Color(0.05, 0.3),
+                                           random)));
+    }
+    AddObject(std::move(quads), scene);
+  }
+}
+
 // Upright slats with gaps through which the scene behind is seen.
 void AddFence(const Eigen::Vector3d& origin,
               const Eigen::Vector3d& u_side,
@@ -581,6 +643,18 @@ Scene MakeStreetScene(uint32_t seed) {
          &random,
          &scene);
   AddFence({-8.6, 2.2, 0.0}, {3.4, 0.5, 0.0}, 1.3, &random, &scene);
+  return scene;
+}
+
+Scene MakeRepeatedScene(uint32_t seed, double mark_share) {
+  Random random(Hash(seed, 3, 4));
+  Scene scene;
+  AddRepeatedFacade({-13.5, 7.0, 0.0},
+                    Eigen::Vector3d::UnitX(),
+                    10,
+                    mark_share,
+                    &random,
+                    &scene);
   return scene;
 }
 

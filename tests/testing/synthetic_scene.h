@@ -89,6 +89,12 @@ Lighting MakeLighting(const std::string& name);
 // towards (0, 6, 2) see most of it.
 Scene MakeStreetScene(uint32_t seed);
 
+// A facade of ten bays that are the same to the last grain, 2.7 m wide each,
+// from x = -13.5 to 13.5 at y = 7, that looks towards negative y, with ground
+// in front of it. On each floor, `mark_share` of the bays have a poster of
+// their own: without one in view, little tells one bay from another.
+Scene MakeRepeatedScene(uint32_t seed, double mark_share);
+
 // Pose of a camera at `center` that looks at `target`, without roll.
 Rigid3d LookAt(const Eigen::Vector3d& center, const Eigen::Vector3d& target);
 
