@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <queue>
@@ -367,16 +368,41 @@ std::vector<Rigid3d> DrawFromSummaries(
 
   std::array<Eigen::Vector3d, 3> bearings, points;
   std::array<Rigid3d, 4> solutions;
-  for (int i = 0; i < options.num_hypotheses; ++i) {
+  const auto is_possible = [&](const Rigid3d& cam_from_world,
+                               const std::array<size_t, 3>& triplet) {
+    const Eigen::Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
+    return std::all_of(triplet.begin(), triplet.end(), [&](size_t i) {
+      const size_t point = candidates[i].point;
+      return IsSeenAlike(options.views[point],
+                         points_in_world[point],
+                         rotation,
+                         cam_from_world.translation);
+    });
+  };
+  // Most wrong triplets are passed over, at a small part of what it costs to
+  // score a pose; where hardly any is left, more of them would not help.
+  constexpr int kMaxDrawsPerHypothesis = 20;
+  const int max_num_draws =
+      (options.views != nullptr ? kMaxDrawsPerHypothesis : 1) *
+      options.num_hypotheses;
+  for (int num_draws = 0, num_kept = 0;
+       num_draws < max_num_draws && num_kept < options.num_hypotheses;
+       ++num_draws) {
     const std::array<size_t, 3> triplet = sampler.DrawTriplet();
     for (int k = 0; k < 3; ++k) {
       bearings[k] = candidates[triplet[k]].bearing;
       points[k] = points_in_world[candidates[triplet[k]].point];
     }
     const int num_solutions = SolveP3P(bearings, points, &solutions);
-    cams_from_world.insert(cams_from_world.end(),
-                           solutions.begin(),
-                           solutions.begin() + num_solutions);
+    const size_t num_before = cams_from_world.size();
+    std::copy_if(solutions.begin(),
+                 solutions.begin() + num_solutions,
+                 std::back_inserter(cams_from_world),
+                 [&](const Rigid3d& solution) {
+                   return options.views == nullptr ||
+                          is_possible(solution, triplet);
+                 });
+    num_kept += options.views == nullptr || cams_from_world.size() > num_before;
   }
   return cams_from_world;
 }

@@ -9,6 +9,7 @@
 
 #include "nre/camera.h"
 #include "nre/loss_maps.h"
+#include "nre/point_view.h"
 #include "nre/priors.h"
 #include "nre/rigid3.h"
 
@@ -31,6 +32,9 @@ struct MsacOptions {
   double min_distance_cells = 3.0;
   // Their cost is taken from a pose's score; null: none. Not their owner.
   const Priors* priors = nullptr;
+  // One per point, or null: poses that do not show their three points as these
+  // are passed over, and others are drawn instead. Not their owner.
+  const PointView* views = nullptr;
 
   bool Check() const;
 };

@@ -14,6 +14,7 @@
 #include "nre/feature_metric.h"
 #include "nre/loss_maps.h"
 #include "nre/point_match.h"
+#include "nre/point_view.h"
 #include "nre/priors.h"
 #include "nre/rigid3.h"
 
@@ -139,6 +140,9 @@ struct MethodInputs {
   // maps' peaks says, since 3D points and descriptors have errors that a whole
   // query shares. 1 for maps whose errors are their own.
   double covariance_factor = 1.0;
+  // How the points looked where their descriptors were taken, [N], or null; the
+  // NRE does not try poses that would show them otherwise.
+  const PointView* views = nullptr;
 };
 
 // Estimates the pose that explains all maps, and the focal length if `priors`

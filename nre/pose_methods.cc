@@ -20,8 +20,10 @@ class NreMethod : public PoseMethod {
   NreMethod(const Camera& camera,
             const std::vector<Eigen::Vector3d>& points_in_world,
             const NreEstimationOptions& options,
+            const PointView* views,
             uint64_t seed)
       : camera_(camera), points_(points_in_world), seed_(seed) {
+    msac_options.views = views;
     msac_options.num_hypotheses = options.num_hypotheses;
     max_num_hypotheses_ = options.max_num_hypotheses;
     msac_options.sampling_share = options.sampling_share;
@@ -101,7 +103,7 @@ class ReMethod : public PoseMethod {
            double coarse_sigma,
            double fine_sigma,
            uint64_t seed)
-      : nre_(camera, points_in_world, options, seed) {
+      : nre_(camera, points_in_world, options, nullptr, seed) {
     // Peaks all look alike: no map is more reliable than another.
     nre_.msac_options.sampling_share = 1.0;
     EndAt(coarse_sigma, &nre_.coarse_gnc);
@@ -332,7 +334,8 @@ std::unique_ptr<PoseMethod> CreatePoseMethod(
               camera, points_in_world, start_options, inputs, seed));
     }
   }
-  return std::make_unique<NreMethod>(camera, points_in_world, options, seed);
+  return std::make_unique<NreMethod>(
+      camera, points_in_world, options, inputs.views, seed);
 }
 
 }  // namespace nre

@@ -53,11 +53,13 @@ PoseEstimate Localize(const FeaturePreset& preset,
                        preset.fine_softmax_scale},
                       FineMapOptions());
   const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
-  const MethodInputs inputs = {lo_ransac,
-                               SolveMagsac,
-                               View(query.fine),
-                               first_fine.data(),
-                               preset.covariance_factor};
+  const MethodInputs inputs = {
+      lo_ransac,
+      SolveMagsac,
+      View(query.fine),
+      first_fine.data(),
+      preset.covariance_factor,
+      points.views.empty() ? nullptr : points.views.data()};
   return EstimatePose(
       camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
 }

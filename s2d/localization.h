@@ -20,6 +20,7 @@ struct DescribedPoints {
   std::vector<float> coarse;         // [num_rows, coarse channels], unit norm
   std::vector<float> fine;           // [num_rows, fine channels], unit norm
   FusedDescriptors rows;
+  std::vector<PointView> views;  // [N]; empty: not known
 
   size_t size() const { return xyz.size(); }
 };

@@ -244,11 +244,14 @@ ReferenceCache::Description ReferenceCache::Describe(
         SampleAll(preset_.fine->Extract(pixels), keypoints, &sampled);
 
     auto description = std::make_shared<ReferenceDescription>();
+    const Rigid3d cam_from_world = CamFromWorld(image);
     for (size_t i = 0; i < keypoints.size(); ++i) {
       if (sampled[i]) {
         description->point3D_ids.push_back(keypoints[i].point3D_id);
         AppendRow(coarse, i, preset_.coarse->Channels(), &description->coarse);
         AppendRow(fine, i, preset_.fine->Channels(), &description->fine);
+        description->views.push_back(ViewOfPoint(
+            cam_from_world, XYZ(model_.Point3D(keypoints[i].point3D_id))));
       }
     }
     return description;
@@ -316,6 +319,12 @@ DescribedPoints ChoosePoints(
     if (num_rows > 0) {
       points.rows.begins.push_back(points.rows.begins.back() + num_rows);
       points.xyz.push_back(XYZ(model.Point3D(id)));
+      std::vector<PointView> views;
+      for (size_t i = begin; i < end; ++i) {
+        views.push_back(
+            references[sources[i].reference]->views[sources[i].row]);
+      }
+      points.views.push_back(MeanView(views));
       point3D_ids->push_back(id);
     }
   }

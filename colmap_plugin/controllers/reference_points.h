@@ -20,6 +20,7 @@ struct ReferenceDescription {
   std::vector<colmap::point3D_t> point3D_ids;  // [N], ascending
   std::vector<float> coarse;                   // [N, coarse channels]
   std::vector<float> fine;                     // [N, fine channels]
+  std::vector<PointView> views;                // [N]
 };
 
 // Describes reference images when they are needed for the first time, and

@@ -127,6 +127,7 @@ std::shared_ptr<const ReferenceDescription> Filter(
       some->point3D_ids.push_back(all.point3D_ids[i]);
       append(all.coarse, i, preset.coarse->Channels(), &some->coarse);
       append(all.fine, i, preset.fine->Channels(), &some->fine);
+      some->views.push_back(all.views[i]);
     }
   }
   return some;

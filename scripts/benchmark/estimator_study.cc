@@ -134,6 +134,18 @@ std::map<std::string, Method> AllMethods() {
                           problem.inputs);
     };
   }
+  // What the baselines are told, and no more.
+  methods["nre without views"] = [](const Problem& problem) {
+    MethodInputs inputs = problem.inputs;
+    inputs.views = nullptr;
+    return EstimatePose(problem.camera,
+                        problem.points,
+                        problem.coarse,
+                        problem.fine,
+                        NreEstimationOptions(),
+                        problem.seed,
+                        inputs);
+  };
   // What the costs themselves would allow.
   methods["from truth"] = [](const Problem& problem) {
     PoseEstimate estimate;
@@ -300,6 +312,7 @@ class Study {
           random.Uniform(0.0, static_cast<double>(pair.others.size())));
       const DescribedPoints& source = is_wrong ? pair.others : pair.points;
       points.xyz.push_back(pair.points.xyz[i]);
+      points.views.push_back(pair.points.views[i]);
       append(source.coarse,
              is_wrong ? other : i,
              preset.coarse->Channels(),
@@ -338,7 +351,9 @@ class Study {
                   pair.features->fine.height,
                   pair.features->fine.width,
                   pair.features->fine.map_from_image},
-                 points.fine.data()}});
+                 points.fine.data(),
+                 1.0,
+                 points.views.data()}});
   }
 
   void RunMethods(const Problem& problem) {

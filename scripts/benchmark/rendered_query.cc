@@ -73,6 +73,7 @@ DescribedPoints DescribeReference(const PinholeCamera& camera,
         coarse.Sample(point.xy, coarse_descriptor.data()) &&
         fine.Sample(point.xy, fine_descriptor.data())) {
       points.xyz.push_back(point.xyz);
+      points.views.push_back(ViewOfPoint(cam_from_world, point.xyz));
       points.coarse.insert(points.coarse.end(),
                            coarse_descriptor.begin(),
                            coarse_descriptor.end());

@@ -306,6 +306,67 @@ TEST(SamplePosesMsac, PosesAreSortedAndDistinct) {
   EXPECT_GT(num_pairs, 10);
 }
 
+// Most maps agree on the camera turned upside down, which upright descriptors
+// could not have seen.
+TEST(SamplePosesMsac, PassesOverPosesThatWouldLookOtherwise) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(100, 100.0, &random);
+    Rigid3d turned;
+    turned.rotation = Eigen::AngleAxisd(M_PI, Eigen::Vector3d::UnitZ()) *
+                      query.cam_from_world.rotation;
+    turned.translation = Eigen::AngleAxisd(M_PI, Eigen::Vector3d::UnitZ()) *
+                         query.cam_from_world.translation;
+    std::vector<Eigen::Vector2d> xys = query.xys;
+    std::vector<PointView> views;
+    for (size_t i = 0; i < xys.size(); ++i) {
+      if (i % 5 < 3) {
+        ASSERT_TRUE(
+            query.camera.Project(turned * query.points[i], &xys[i], nullptr));
+      }
+      views.push_back(ViewOfPoint(query.cam_from_world, query.points[i]));
+    }
+    const SparseLossMaps maps = MakeCoarseMaps(xys, kStride, 1.0);
+    MsacOptions options;
+    options.num_hypotheses = 500;
+    const auto best = [&] {
+      const auto poses =
+          SamplePosesMsac(query.camera, query.points, maps, options, seed);
+      return poses.empty() ? Rigid3d() : poses.front().cam_from_world;
+    };
+    EXPECT_LT(RotationErrorDeg(best(), turned), 5.0);
+    options.views = views.data();
+    EXPECT_LT(RotationErrorDeg(best(), query.cam_from_world), 5.0);
+  }
+}
+
+// Of the triplets that are drawn, more are right: with as many hypotheses, the
+// pose is found among more wrong maps.
+TEST(SamplePosesMsac, FindsMoreWhereItIsKnownHowPointsLooked) {
+  int num_found[2] = {0, 0};
+  constexpr int kNumSeeds = 30;
+  for (uint64_t seed = 1; seed <= kNumSeeds; ++seed) {
+    const Example example(200, 0.93, seed);
+    std::vector<PointView> views;
+    for (const Eigen::Vector3d& point : example.query.points) {
+      views.push_back(ViewOfPoint(example.query.cam_from_world, point));
+    }
+    for (const bool with_views : {false, true}) {
+      MsacOptions options;
+      options.num_hypotheses = 2000;
+      options.views = with_views ? views.data() : nullptr;
+      const auto poses = example.Sample(options, seed);
+      num_found[with_views] +=
+          !poses.empty() &&
+          RotationErrorDeg(poses.front().cam_from_world,
+                           example.query.cam_from_world) < 5.0;
+    }
+  }
+  RecordProperty("found_without", num_found[false]);
+  RecordProperty("found_with", num_found[true]);
+  EXPECT_GT(num_found[true], num_found[false] + kNumSeeds / 5);
+}
+
 TEST(SamplePosesMsac, TooLittleGivesNothing) {
   const MsacOptions options;
   EXPECT_TRUE(Example(0, 0.0, 1).Sample(options, 1).empty());

@@ -160,6 +160,13 @@ TEST_F(ReferencePoints, MeanOfDescriptorsIsNormalised) {
   EXPECT_THAT(ids, ElementsAre(1, 2, 3, 4, 5, 6));
   ASSERT_EQ(points.size(), 6);
   EXPECT_EQ(points.xyz[3], XYZ(model_.Point3D(4)));
+  ASSERT_EQ(points.views.size(), 6);
+  const PointView mean =
+      MeanView({ViewOfPoint(CamFromWorld(model_.Image(1)), points.xyz[3]),
+                ViewOfPoint(CamFromWorld(model_.Image(2)), points.xyz[3])});
+  EXPECT_TRUE(points.views[3].ray.isApprox(mean.ray));
+  EXPECT_TRUE(points.views[3].up.isApprox(mean.up));
+  EXPECT_DOUBLE_EQ(points.views[3].distance, mean.distance);
   for (const float value : points.coarse) {
     EXPECT_NEAR(value, std::sqrt(0.5f), 1e-6f);
   }
