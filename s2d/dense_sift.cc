@@ -321,8 +321,14 @@ class DenseSift : public FeatureExtractor {
 
   int Channels() const override { return options_.Channels(); }
 
-  FeatureMap Extract(const Image& image) const override {
-    const cv::Size size = SeenSize(image);
+  double MaxScale(int width, int height) const override {
+    return static_cast<double>(options_.max_image_size) /
+           std::max(width, height);
+  }
+
+  FeatureMap Extract(const Image& image, double scale) const override {
+    const cv::Size size(static_cast<int>(std::lround(scale * image.width)),
+                        static_cast<int>(std::lround(scale * image.height)));
     const int stride = options_.stride;
     if (size.height < stride || size.width < stride) {
       throw InputError(
@@ -347,21 +353,19 @@ class DenseSift : public FeatureExtractor {
   }
 
  private:
-  cv::Size SeenSize(const Image& image) const {
-    const int size = std::max(image.width, image.height);
-    if (size <= options_.max_image_size) return {image.width, image.height};
-    const double scale = static_cast<double>(options_.max_image_size) / size;
-    return {static_cast<int>(std::lround(scale * image.width)),
-            static_cast<int>(std::lround(scale * image.height))};
-  }
-
   // Luma in [0, 255], resized and blurred as the options say.
   cv::Mat Resized(const Image& image, const cv::Size& size) const {
     std::vector<float> gray = image.Gray();
     cv::Mat seen =
         255.0f * cv::Mat(image.height, image.width, CV_32F, gray.data());
     if (size != seen.size()) {
-      cv::resize(seen, seen, size, 0.0, 0.0, cv::INTER_AREA);
+      const bool shrinks = size.width < seen.cols;
+      cv::resize(seen,
+                 seen,
+                 size,
+                 0.0,
+                 0.0,
+                 shrinks ? cv::INTER_AREA : cv::INTER_CUBIC);
     }
     if (options_.blur_sigma > 0.0) {
       cv::GaussianBlur(seen,

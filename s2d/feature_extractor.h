@@ -1,6 +1,7 @@
 // Dense features and the interface of everything that computes them.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,8 +41,23 @@ class FeatureExtractor {
 
   virtual int Channels() const = 0;
 
-  // Throws InputError for an image that is too small for a single descriptor.
-  virtual FeatureMap Extract(const Image& image) const = 0;
+  // The largest factor by which an image of this size should be resized before
+  // its features are computed, if they are kept; it bounds their number.
+  virtual double MaxScale(int width, int height) const = 0;
+
+  // Features of the image as it is after a resize by `scale` > 0; positions are
+  // those of the image before. Throws InputError for
+  // an image that is then too small for a single descriptor.
+  virtual FeatureMap Extract(const Image& image, double scale) const = 0;
+
+  // What an image is resized by if nothing else is known: only if it is too
+  // large.
+  double NaturalScale(int width, int height) const {
+    return std::min(1.0, MaxScale(width, height));
+  }
+  FeatureMap Extract(const Image& image) const {
+    return Extract(image, NaturalScale(image.width, image.height));
+  }
 };
 
 // A coarse and a fine extractor that go together, with the factor that turns

@@ -182,12 +182,18 @@ void LocalizationController::Estimate(const Query& query,
                      std::to_string(camera->Height()));
   }
   result->read_ms = stopwatch.LapMs();
-  const QueryFeatures features = {preset_.coarse->Extract(image),
-                                  preset_.fine->Extract(image)};
+  const View view =
+      priors.focal_length.has_value()
+          ? NaturalView(preset_, image.width, image.height)
+          : ViewOf(*camera, given.given ? image_ids : registered_images_);
+  const QueryFeatures features = {
+      preset_.coarse->Extract(image, view.coarse_scale),
+      preset_.fine->Extract(image, view.fine_scale)};
   result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
-    image_ids = ChooseReferences(features, *camera, priors, query.name, seed);
+    image_ids = ChooseReferences(
+        features, *camera, priors, query.name, view.zoom, seed);
     result->references_chosen = true;
     result->choose_references_ms = stopwatch.LapMs();
   }
@@ -196,7 +202,7 @@ void LocalizationController::Estimate(const Query& query,
   for (const colmap::image_t image_id : image_ids) {
     CheckStop();
     try {
-      references.push_back(cache_.Get(image_id));
+      references.push_back(cache_.Get(image_id, view.zoom));
       result->references.push_back(model_.Image(image_id).Name());
     } catch (const InputError& error) {
       result->warnings.push_back(error.what());
@@ -235,6 +241,19 @@ void LocalizationController::Estimate(const Query& query,
                  *result);
     result->pictures_ms = stopwatch.LapMs();
   }
+}
+
+View LocalizationController::ViewOf(
+    const Camera& camera,
+    const std::vector<colmap::image_t>& references) const {
+  std::vector<std::unique_ptr<Camera>> cameras;
+  std::vector<const Camera*> pointers;
+  for (const colmap::image_t image_id : references) {
+    cameras.push_back(
+        CreateCamera(model_.Camera(model_.Image(image_id).CameraId())));
+    pointers.push_back(cameras.back().get());
+  }
+  return ChooseView(preset_, camera, pointers);
 }
 
 Priors LocalizationController::PriorsOf(const Query& query) const {
@@ -281,6 +300,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     const Camera& camera,
     const Priors& priors,
     const std::string& query_name,
+    const Zoom& zoom,
     uint64_t seed) {
   NreEstimationOptions estimation = options_.estimation;
   estimation.method = EstimationMethod::kNre;
@@ -307,7 +327,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     try {
       std::vector<colmap::point3D_t> point3D_ids;
       const DescribedPoints points = ChoosePoints(model_,
-                                                  {cache_.Get(image_id)},
+                                                  {cache_.Get(image_id, zoom)},
                                                   preset_,
                                                   options_.fusion,
                                                   estimation.max_num_points,

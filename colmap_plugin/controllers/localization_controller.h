@@ -87,6 +87,8 @@ class LocalizationController {
       const std::function<void(const QueryResult&)>& on_result);
 
  private:
+  View ViewOf(const Camera& camera,
+              const std::vector<colmap::image_t>& references) const;
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);
   void Estimate(const Query& query,
@@ -97,6 +99,7 @@ class LocalizationController {
                                                 const Camera& camera,
                                                 const Priors& priors,
                                                 const std::string& query_name,
+                                                const Zoom& zoom,
                                                 uint64_t seed);
   Priors PriorsOf(const Query& query) const;
   void DrawPictures(const Image& image,

@@ -184,18 +184,19 @@ ReferenceCache::ReferenceCache(const colmap::Reconstruction& model,
       max_num_images_(max_num_images) {}
 
 std::shared_ptr<const ReferenceDescription> ReferenceCache::Get(
-    colmap::image_t image_id) {
+    colmap::image_t image_id, const Zoom& zoom) {
+  const Key key = {image_id, zoom.coarse, zoom.fine};
   std::promise<Description> promise;
   std::shared_future<Description> description;
   bool is_new = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    const auto slot = slots_.find(image_id);
+    const auto slot = slots_.find(key);
     is_new = slot == slots_.end();
     if (is_new) {
       Forget();
       description = promise.get_future().share();
-      slots_[image_id] = {description, ++num_uses_};
+      slots_[key] = {description, ++num_uses_};
     } else {
       description = slot->second.description;
       slot->second.last_use = ++num_uses_;
@@ -203,7 +204,7 @@ std::shared_ptr<const ReferenceDescription> ReferenceCache::Get(
   }
   if (is_new) {
     try {
-      promise.set_value(Describe(image_id));
+      promise.set_value(Describe(image_id, zoom));
     } catch (...) {
       promise.set_exception(std::current_exception());
     }
@@ -220,8 +221,8 @@ void ReferenceCache::Forget() {
   }
 }
 
-ReferenceCache::Description ReferenceCache::Describe(
-    colmap::image_t image_id) const {
+ReferenceCache::Description ReferenceCache::Describe(colmap::image_t image_id,
+                                                     const Zoom& zoom) const {
   const colmap::Image& image = model_.Image(image_id);
   try {
     const Image pixels =
@@ -239,9 +240,13 @@ ReferenceCache::Description ReferenceCache::Describe(
     std::vector<bool> sampled(keypoints.size(), true);
     // One after the other: dense features are large.
     const std::vector<float> coarse =
-        SampleAll(preset_.coarse->Extract(pixels), keypoints, &sampled);
+        SampleAll(ExtractReference(*preset_.coarse, pixels, zoom.coarse),
+                  keypoints,
+                  &sampled);
     const std::vector<float> fine =
-        SampleAll(preset_.fine->Extract(pixels), keypoints, &sampled);
+        SampleAll(ExtractReference(*preset_.fine, pixels, zoom.fine),
+                  keypoints,
+                  &sampled);
 
     auto description = std::make_shared<ReferenceDescription>();
     const Rigid3d cam_from_world = CamFromWorld(image);

@@ -7,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "colmap_plugin/compat/colmap.h"
 #include "s2d/localization.h"
+#include "s2d/view.h"
 
 namespace nre {
 
@@ -38,16 +40,18 @@ class ReferenceCache {
   // Points behind the camera and points whose descriptor cannot be sampled are
   // left out. Throws InputError, naming the image, if it cannot be read or its
   // size is not its camera's.
-  std::shared_ptr<const ReferenceDescription> Get(colmap::image_t image_id);
+  std::shared_ptr<const ReferenceDescription> Get(colmap::image_t image_id,
+                                                  const Zoom& zoom = {});
 
  private:
+  using Key = std::tuple<colmap::image_t, int, int>;  // image and zoom
   using Description = std::shared_ptr<const ReferenceDescription>;
   struct Slot {
     std::shared_future<Description> description;
     uint64_t last_use = 0;
   };
 
-  Description Describe(colmap::image_t image_id) const;
+  Description Describe(colmap::image_t image_id, const Zoom& zoom) const;
   void Forget();
 
   const colmap::Reconstruction& model_;
@@ -56,7 +60,7 @@ class ReferenceCache {
   size_t max_num_images_;
 
   std::mutex mutex_;
-  std::map<colmap::image_t, Slot> slots_;
+  std::map<Key, Slot> slots_;
   uint64_t num_uses_ = 0;
 };
 

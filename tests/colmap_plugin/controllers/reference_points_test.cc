@@ -30,7 +30,9 @@ class FirstPixelExtractor : public FeatureExtractor {
 
   int Channels() const override { return 2; }
 
-  FeatureMap Extract(const Image& image) const override {
+  double MaxScale(int /*width*/, int /*height*/) const override { return 1.0; }
+
+  FeatureMap Extract(const Image& image, double /*scale*/) const override {
     ++*num_calls_;
     FeatureMap features;
     features.channels = 2;
