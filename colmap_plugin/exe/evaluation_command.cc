@@ -282,8 +282,11 @@ int Evaluate(const EvaluatorOptions& options) {
   const std::vector<TrueQuery> queries = ReadTruth(options, thresholds);
   std::vector<MethodResult> methods;
   for (size_t i = 0; i < paths.size(); ++i) {
-    methods.push_back(
-        EvaluateResultFile(paths[i], names[i], queries, thresholds));
+    methods.push_back(EvaluateResultFile(paths[i],
+                                         names[i],
+                                         queries,
+                                         thresholds,
+                                         !options.query_list_path.empty()));
     WarnWithoutTruth(methods.back());
   }
   const std::string table = FormatEvaluation(methods, thresholds);

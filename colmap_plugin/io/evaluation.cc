@@ -142,7 +142,8 @@ size_t NumWithStatus(const MethodResult& method, const std::string& status) {
 MethodResult EvaluateResultFile(const std::string& path,
                                 const std::string& name,
                                 const std::vector<TrueQuery>& queries,
-                                const std::vector<PoseThreshold>& thresholds) {
+                                const std::vector<PoseThreshold>& thresholds,
+                                bool chosen) {
   Outcomes outcomes = ReadOutcomes(path);
   const bool names_any = !outcomes.empty();
   MethodResult result;
@@ -163,7 +164,7 @@ MethodResult EvaluateResultFile(const std::string& path,
   for (const auto& [other, _] : outcomes) {
     result.without_truth.push_back(other);
   }
-  if (names_any && !any_found) {
+  if (names_any && !any_found && !chosen) {
     throw InputError(
         "The results " + path +
         " name none of the queries: they "

@@ -33,11 +33,13 @@ struct MethodResult {
 // Reads hloc's result file or one of our report.jsonl, whichever it is, and
 // compares it with the truth; of a report only the registered poses count.
 // Throws InputError if the file is neither, names a query twice, or names
-// queries but none of these.
+// queries but none of these; where `queries` are only some of those whose pose
+// is known (`chosen`), none of these may have been registered.
 MethodResult EvaluateResultFile(const std::string& path,
                                 const std::string& name,
                                 const std::vector<TrueQuery>& queries,
-                                const std::vector<PoseThreshold>& thresholds);
+                                const std::vector<PoseThreshold>& thresholds,
+                                bool chosen = false);
 
 // The median depth of the points that a query sees: those that the model's
 // image of this name observes or, if the model has none and `camera` is given,

@@ -124,6 +124,17 @@ TEST_F(PoseEvaluator, ModelAsTruth) {
                     HasSubstr("recall at 11 %, 1 deg 100.0 %")));
 }
 
+// It has poses, but of other queries: all of the list's are missing.
+TEST_F(PoseEvaluator, NoneOfTheListIsRegistered) {
+  WriteFile(folder_ / "list.txt", "b PINHOLE 64 48 60 60 32 24\n");
+  const RunResult result = Run(
+      {"--result_paths", Both(), "--query_list_path", folder_ / "list.txt"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(
+      Squeezed(result.output),
+      AllOf(HasSubstr("1 queries one two\n"), HasSubstr(" missing 1 0\n")));
+}
+
 TEST_F(PoseEvaluator, NamesOfTheMethods) {
   EXPECT_THAT(
       Squeezed(Run({"--result_paths", Both(), "--names", "A,B B"}).output),
