@@ -4,12 +4,19 @@
 #include <cmath>
 
 #include "nre/pose_evaluation.h"
+#include "s2d/image_part.h"
 
 namespace nre {
 namespace {
 
 // Of the query: more pixels do not show more.
 constexpr double kMaxMagnification = 2.0;
+
+// Of parts, by the fine extractor.
+constexpr double kMaxPartMagnification = 3.0;
+
+// A query that covers a smaller solid angle, as a share of the references'.
+constexpr double kMaxPartShare = 0.25;
 
 // Focal lengths of the references may be so much larger than the query's, for
 // the sake of details that half an octave less would lose.
@@ -29,15 +36,50 @@ double NaturalFocalLength(const FeatureExtractor& extractor,
   return Median(focal_lengths);
 }
 
+double MedianFocalLength(const std::vector<const Camera*>& cameras) {
+  std::vector<double> focal_lengths;
+  for (const Camera* camera : cameras) {
+    focal_lengths.push_back(camera->MeanFocalLength());
+  }
+  return Median(focal_lengths);
+}
+
+// About the solid angle that the image covers.
+double AreaOf(const Camera& camera) {
+  const double focal_length = camera.MeanFocalLength();
+  return camera.Width() / focal_length * (camera.Height() / focal_length);
+}
+
+bool ShowsPart(const Camera& query,
+               const std::vector<const Camera*>& references) {
+  std::vector<double> areas;
+  for (const Camera* camera : references) {
+    areas.push_back(AreaOf(*camera));
+  }
+  return AreaOf(query) < kMaxPartShare * Median(areas);
+}
+
+// Of parts of the references, seen by the fine extractor.
+double MaxPartFocalLength(const FeaturePreset& preset,
+                          const Camera& query,
+                          const std::vector<const Camera*>& references) {
+  const double max_scale = preset.fine->MaxScale(
+      static_cast<int>(std::ceil(kPartMargin * query.Width())),
+      static_cast<int>(std::ceil(kPartMargin * query.Height())));
+  return std::min(max_scale * query.MeanFocalLength(),
+                  kMaxPartMagnification * MedianFocalLength(references));
+}
+
 void MatchFocalLengths(const FeatureExtractor& extractor,
                        const Camera& query,
                        const std::vector<const Camera*>& references,
+                       double max_magnification,
                        double max_reference_focal_length,
                        double* query_scale,
                        int* zoom) {
   const double max_scale = extractor.MaxScale(query.Width(), query.Height());
   const double max_focal_length =
-      std::min(std::min(max_scale, kMaxMagnification) * query.MeanFocalLength(),
+      std::min(std::min(max_scale, max_magnification) * query.MeanFocalLength(),
                max_reference_focal_length);
   const double natural = NaturalFocalLength(extractor, references);
   *zoom = static_cast<int>(
@@ -59,27 +101,33 @@ View ChooseView(const FeaturePreset& preset,
                 const std::vector<const Camera*>& references) {
   const double max_focal_length = NaturalFocalLength(*preset.fine, references);
   View view;
+  view.shows_part = ShowsPart(query, references);
+  const double max_fine_focal_length =
+      view.shows_part ? std::max(max_focal_length,
+                                 MaxPartFocalLength(preset, query, references))
+                      : max_focal_length;
   MatchFocalLengths(*preset.coarse,
                     query,
                     references,
+                    kMaxMagnification,
                     max_focal_length,
                     &view.coarse_scale,
                     &view.zoom.coarse);
   MatchFocalLengths(*preset.fine,
                     query,
                     references,
-                    max_focal_length,
+                    view.shows_part ? kMaxPartMagnification : kMaxMagnification,
+                    max_fine_focal_length,
                     &view.fine_scale,
                     &view.zoom.fine);
   return view;
 }
 
-FeatureMap ExtractReference(const FeatureExtractor& extractor,
-                            const Image& image,
-                            int zoom) {
-  return extractor.Extract(
-      image,
-      FactorOf(zoom) * extractor.NaturalScale(image.width, image.height));
+double ReferenceScale(const FeatureExtractor& extractor,
+                      int width,
+                      int height,
+                      int zoom) {
+  return FactorOf(zoom) * extractor.NaturalScale(width, height);
 }
 
 }  // namespace nre

@@ -1,4 +1,5 @@
-// At which size a query and its references are looked at. Descriptors of one
+// At which size a query and its references are looked at, and whether only a
+// part of them is. Descriptors of one
 // scale match only what has about the same size in both images. Where the
 // cameras are known, a scene seen from the same distance has it if the focal
 // lengths, in pixels of the resized images, are the same.
@@ -8,7 +9,6 @@
 
 #include "nre/camera.h"
 #include "s2d/feature_extractor.h"
-#include "s2d/image.h"
 
 namespace nre {
 
@@ -25,6 +25,10 @@ struct View {
   double coarse_scale = 1.0;
   double fine_scale = 1.0;
   Zoom zoom;  // of the references
+  // The query shows so little that only the part of each reference should be
+  // used that FindPart() finds: among the points of all of it, a thousand
+  // peaks that are wrong would outweigh the few that are right.
+  bool shows_part = false;
 };
 
 // Every image as extractors see it by themselves: for a query whose focal
@@ -33,16 +37,21 @@ View NaturalView(const FeaturePreset& preset, int width, int height);
 
 // Both at the same focal length, the largest for which
 // - the query is within its extractor's MaxScale() and enlarged at most twice;
-// - the references (the median of them) are not enlarged either, nor larger
-//   than the fine extractor sees them by itself.
+// - the references (the median of them) are no larger than the fine extractor
+//   sees them by itself. Where parts of them are used, the fine extractor
+//   enlarges these and the query up to three times, within its MaxScale():
+//   its descriptors should cover a small part of a small picture, and not
+//   mostly what is beyond its border.
 // references: at least one.
 View ChooseView(const FeaturePreset& preset,
                 const Camera& query,
                 const std::vector<const Camera*>& references);
 
-// Features of a reference image at `zoom` half octaves.
-FeatureMap ExtractReference(const FeatureExtractor& extractor,
-                            const Image& image,
-                            int zoom);
+// The factor for FeatureExtractor::Extract() of a reference of this size, and
+// of any part of it, at `zoom` half octaves.
+double ReferenceScale(const FeatureExtractor& extractor,
+                      int width,
+                      int height,
+                      int zoom);
 
 }  // namespace nre

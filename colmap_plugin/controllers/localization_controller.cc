@@ -14,6 +14,7 @@
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
 #include "nre/stopwatch.h"
+#include "s2d/coarse_maps.h"
 #include "s2d/image.h"
 #include "s2d/visualization.h"
 
@@ -192,8 +193,8 @@ void LocalizationController::Estimate(const Query& query,
   result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
-    image_ids = ChooseReferences(
-        features, *camera, priors, query.name, view.zoom, seed);
+    image_ids =
+        ChooseReferences(features, *camera, priors, query.name, view, seed);
     result->references_chosen = true;
     result->choose_references_ms = stopwatch.LapMs();
   }
@@ -202,7 +203,7 @@ void LocalizationController::Estimate(const Query& query,
   for (const colmap::image_t image_id : image_ids) {
     CheckStop();
     try {
-      references.push_back(cache_.Get(image_id, view.zoom));
+      references.push_back(Describe(image_id, features, *camera, view));
       result->references.push_back(model_.Image(image_id).Name());
     } catch (const InputError& error) {
       result->warnings.push_back(error.what());
@@ -256,6 +257,26 @@ View LocalizationController::ViewOf(
   return ChooseView(preset_, camera, pointers);
 }
 
+std::shared_ptr<const ReferenceDescription> LocalizationController::Describe(
+    colmap::image_t image_id,
+    const QueryFeatures& features,
+    const Camera& camera,
+    const View& view) {
+  if (!view.shows_part) {
+    return cache_.Get(image_id, view.zoom);
+  }
+  const std::shared_ptr<const ReferenceDescription> all =
+      cache_.Get(image_id, {view.zoom.coarse, 0});
+  const CoarseMaps maps = ComputeCoarseMaps(all->coarse,
+                                            FusedDescriptors(),
+                                            features.coarse,
+                                            preset_.coarse_softmax_scale);
+  const std::unique_ptr<Camera> reference =
+      CreateCamera(model_.Camera(model_.Image(image_id).CameraId()));
+  return cache_.DescribePart(
+      image_id, view.zoom, FindPart(maps.maps, all->xy, camera, *reference));
+}
+
 Priors LocalizationController::PriorsOf(const Query& query) const {
   Priors priors = query.priors;
   if (query.focal_length_unknown || options_.estimate_focal_length) {
@@ -300,7 +321,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     const Camera& camera,
     const Priors& priors,
     const std::string& query_name,
-    const Zoom& zoom,
+    const View& view,
     uint64_t seed) {
   NreEstimationOptions estimation = options_.estimation;
   estimation.method = EstimationMethod::kNre;
@@ -326,13 +347,14 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     }
     try {
       std::vector<colmap::point3D_t> point3D_ids;
-      const DescribedPoints points = ChoosePoints(model_,
-                                                  {cache_.Get(image_id, zoom)},
-                                                  preset_,
-                                                  options_.fusion,
-                                                  estimation.max_num_points,
-                                                  options_.random_seed,
-                                                  &point3D_ids);
+      const DescribedPoints points =
+          ChoosePoints(model_,
+                       {Describe(image_id, features, camera, view)},
+                       preset_,
+                       options_.fusion,
+                       estimation.max_num_points,
+                       options_.random_seed,
+                       &point3D_ids);
       const PoseEstimate estimate = Localize(preset_,
                                              features,
                                              camera,

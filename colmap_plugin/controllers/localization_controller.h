@@ -89,6 +89,12 @@ class LocalizationController {
  private:
   View ViewOf(const Camera& camera,
               const std::vector<colmap::image_t>& references) const;
+  // Of all of the reference or, if the query shows only a part, of that.
+  std::shared_ptr<const ReferenceDescription> Describe(
+      colmap::image_t image_id,
+      const QueryFeatures& features,
+      const Camera& camera,
+      const View& view);
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);
   void Estimate(const Query& query,
@@ -99,7 +105,7 @@ class LocalizationController {
                                                 const Camera& camera,
                                                 const Priors& priors,
                                                 const std::string& query_name,
-                                                const Zoom& zoom,
+                                                const View& view,
                                                 uint64_t seed);
   Priors PriorsOf(const Query& query) const;
   void DrawPictures(const Image& image,

@@ -52,13 +52,15 @@ std::vector<Keypoint> UsableKeypoints(const colmap::Reconstruction& model,
   return keypoints;
 }
 
-// Descriptors at the keypoints; `sampled` is cleared where there is none.
+// Descriptors at the keypoints, in the image that begins at `origin`; `sampled`
+// is cleared where there is none.
 std::vector<float> SampleAll(const FeatureMap& features,
+                             const Eigen::Vector2d& origin,
                              const std::vector<Keypoint>& keypoints,
                              std::vector<bool>* sampled) {
   std::vector<float> descriptors(keypoints.size() * features.channels);
   for (size_t i = 0; i < keypoints.size(); ++i) {
-    if (!features.Sample(keypoints[i].xy,
+    if (!features.Sample(keypoints[i].xy - origin,
                          &descriptors[i * features.channels])) {
       (*sampled)[i] = false;
     }
@@ -204,7 +206,7 @@ std::shared_ptr<const ReferenceDescription> ReferenceCache::Get(
   }
   if (is_new) {
     try {
-      promise.set_value(Describe(image_id, zoom));
+      promise.set_value(Describe(image_id, zoom, nullptr));
     } catch (...) {
       promise.set_exception(std::current_exception());
     }
@@ -221,11 +223,16 @@ void ReferenceCache::Forget() {
   }
 }
 
-ReferenceCache::Description ReferenceCache::Describe(colmap::image_t image_id,
-                                                     const Zoom& zoom) const {
+ReferenceCache::Description ReferenceCache::DescribePart(
+    colmap::image_t image_id, const Zoom& zoom, const ImagePart& part) const {
+  return Describe(image_id, zoom, &part);
+}
+
+ReferenceCache::Description ReferenceCache::Describe(
+    colmap::image_t image_id, const Zoom& zoom, const ImagePart* part) const {
   const colmap::Image& image = model_.Image(image_id);
   try {
-    const Image pixels =
+    Image pixels =
         ReadImage((std::filesystem::path(image_path_) / image.Name()).string());
     const colmap::Camera& camera = model_.Camera(image.CameraId());
     if (pixels.width != CameraWidth(camera) ||
@@ -236,23 +243,38 @@ ReferenceCache::Description ReferenceCache::Describe(colmap::image_t image_id,
                        std::to_string(CameraWidth(camera)) + "x" +
                        std::to_string(CameraHeight(camera)));
     }
-    const std::vector<Keypoint> keypoints = UsableKeypoints(model_, image);
+    const double coarse_scale = ReferenceScale(
+        *preset_.coarse, pixels.width, pixels.height, zoom.coarse);
+    const double fine_scale =
+        ReferenceScale(*preset_.fine, pixels.width, pixels.height, zoom.fine);
+    std::vector<Keypoint> keypoints = UsableKeypoints(model_, image);
+    Eigen::Vector2d origin = Eigen::Vector2d::Zero();
+    if (part != nullptr) {
+      pixels = Crop(pixels, *part);
+      origin = {part->x, part->y};
+      keypoints.erase(std::remove_if(keypoints.begin(),
+                                     keypoints.end(),
+                                     [&](const Keypoint& keypoint) {
+                                       return !part->Contains(keypoint.xy);
+                                     }),
+                      keypoints.end());
+    }
     std::vector<bool> sampled(keypoints.size(), true);
     // One after the other: dense features are large.
     const std::vector<float> coarse =
-        SampleAll(ExtractReference(*preset_.coarse, pixels, zoom.coarse),
+        SampleAll(preset_.coarse->Extract(pixels, coarse_scale),
+                  origin,
                   keypoints,
                   &sampled);
-    const std::vector<float> fine =
-        SampleAll(ExtractReference(*preset_.fine, pixels, zoom.fine),
-                  keypoints,
-                  &sampled);
+    const std::vector<float> fine = SampleAll(
+        preset_.fine->Extract(pixels, fine_scale), origin, keypoints, &sampled);
 
     auto description = std::make_shared<ReferenceDescription>();
     const Rigid3d cam_from_world = CamFromWorld(image);
     for (size_t i = 0; i < keypoints.size(); ++i) {
       if (sampled[i]) {
         description->point3D_ids.push_back(keypoints[i].point3D_id);
+        description->xy.push_back(keypoints[i].xy);
         AppendRow(coarse, i, preset_.coarse->Channels(), &description->coarse);
         AppendRow(fine, i, preset_.fine->Channels(), &description->fine);
         description->views.push_back(ViewOfPoint(

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "colmap_plugin/compat/colmap.h"
+#include "s2d/image_part.h"
 #include "s2d/localization.h"
 #include "s2d/view.h"
 
@@ -20,6 +21,7 @@ namespace nre {
 // there.
 struct ReferenceDescription {
   std::vector<colmap::point3D_t> point3D_ids;  // [N], ascending
+  std::vector<Eigen::Vector2d> xy;             // [N], keypoints
   std::vector<float> coarse;                   // [N, coarse channels]
   std::vector<float> fine;                     // [N, fine channels]
   std::vector<PointView> views;                // [N]
@@ -43,6 +45,11 @@ class ReferenceCache {
   std::shared_ptr<const ReferenceDescription> Get(colmap::image_t image_id,
                                                   const Zoom& zoom = {});
 
+  // The same of a part of the image, described as an image of its own; the
+  // keypoints' coordinates remain those of all of it. Not kept.
+  std::shared_ptr<const ReferenceDescription> DescribePart(
+      colmap::image_t image_id, const Zoom& zoom, const ImagePart& part) const;
+
  private:
   using Key = std::tuple<colmap::image_t, int, int>;  // image and zoom
   using Description = std::shared_ptr<const ReferenceDescription>;
@@ -51,7 +58,10 @@ class ReferenceCache {
     uint64_t last_use = 0;
   };
 
-  Description Describe(colmap::image_t image_id, const Zoom& zoom) const;
+  // `part`: null for all of the image.
+  Description Describe(colmap::image_t image_id,
+                       const Zoom& zoom,
+                       const ImagePart* part) const;
   void Forget();
 
   const colmap::Reconstruction& model_;

@@ -43,12 +43,8 @@ class Views : public testing::Test {
   // A query of this size and focal length, with references of 1536 x 1024
   // pixels and f = 1000.
   View Choose(int width, int height, double focal_length) const {
-    const PinholeCamera query(width,
-                              height,
-                              focal_length,
-                              focal_length,
-                              0.5 * width,
-                              0.5 * height);
+    const PinholeCamera query(
+        width, height, focal_length, focal_length, 0.5 * width, 0.5 * height);
     return ChooseView(preset_, query, {&reference_});
   }
 
@@ -74,16 +70,28 @@ TEST_F(Views, OfTheSameCamera) {
   EXPECT_DOUBLE_EQ(view.fine_scale, 1.0);
   EXPECT_EQ(view.zoom.coarse, 0);
   EXPECT_EQ(view.zoom.fine, 0);
+  EXPECT_FALSE(view.shows_part);
 }
 
 // A part of a picture has the pixels of the whole: the coarse extractor sees
-// the references as large as the fine one does, and no larger.
+// the references as large as the fine one does by itself, and no larger. Parts
+// of the references are used, and the fine extractor enlarges them.
 TEST_F(Views, OfACrop) {
   const View view = Choose(150, 100, 1000.0);
   EXPECT_EQ(view.zoom.coarse, 3);  // 512 * 2^1.5 = 1448 < 1536 pixels
   EXPECT_NEAR(view.coarse_scale, std::exp2(1.5) / 3.0, 1e-12);
-  EXPECT_EQ(view.zoom.fine, 0);
-  EXPECT_DOUBLE_EQ(view.fine_scale, 1.0);
+  EXPECT_EQ(view.zoom.fine, 3);
+  EXPECT_NEAR(view.fine_scale, std::exp2(1.5), 1e-12);
+  EXPECT_TRUE(view.shows_part);
+}
+
+// Nearly half of either side: there is not room for more.
+TEST_F(Views, OfALargeCrop) {
+  const View view = Choose(740, 500, 1000.0);
+  EXPECT_TRUE(view.shows_part);
+  EXPECT_EQ(view.zoom.fine, 1);
+  EXPECT_NEAR(view.fine_scale, std::sqrt(2.0), 1e-12);
+  EXPECT_FALSE(Choose(780, 520, 1000.0).shows_part);
 }
 
 // The same picture with a tenth of the pixels: enlarged twice, and the
@@ -107,7 +115,7 @@ TEST_F(Views, OfAnyCamera) {
       EXPECT_LE(view.coarse_scale * width, 512.0 + 1e-9);
       EXPECT_LE(view.fine_scale * width, 1536.0 + 1e-9);
       EXPECT_LE(view.zoom.coarse, 3);
-      EXPECT_LE(view.zoom.fine, 0);
+      EXPECT_LE(view.zoom.fine, view.shows_part ? 3 : 0);
       for (const double mismatch : {CoarseMismatch(view, focal_length),
                                     FineMismatch(view, focal_length)}) {
         EXPECT_LE(mismatch, 1.0 + 1e-9);
@@ -125,12 +133,9 @@ TEST_F(Views, OfAnUnknownFocalLength) {
 }
 
 TEST_F(Views, ReferencesAreResized) {
-  Image image;
-  image.width = 768;
-  image.height = 600;
-  EXPECT_EQ(ExtractReference(*preset_.coarse, image, 0).width, 512);
-  EXPECT_EQ(ExtractReference(*preset_.coarse, image, -2).width, 256);
-  EXPECT_EQ(ExtractReference(*preset_.fine, image, -3).width, 272);
+  EXPECT_DOUBLE_EQ(ReferenceScale(*preset_.coarse, 768, 600, 0), 2.0 / 3.0);
+  EXPECT_DOUBLE_EQ(ReferenceScale(*preset_.coarse, 768, 600, -2), 1.0 / 3.0);
+  EXPECT_DOUBLE_EQ(ReferenceScale(*preset_.fine, 768, 600, 1), std::sqrt(2.0));
 }
 
 }  // namespace

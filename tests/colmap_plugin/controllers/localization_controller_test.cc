@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
@@ -73,6 +75,35 @@ TEST_F(LocalizationControllerTest, WithGivenReferences) {
   EXPECT_THAT(results[0].references, ElementsAre("r1.png", "r0.png"));
   EXPECT_FALSE(results[0].references_chosen);
   EXPECT_THAT(results[0].warnings, IsEmpty());
+}
+
+// A fifth of the picture, or the whole one with a sixteenth of its pixels.
+TEST_F(LocalizationControllerTest, CroppedAndTinyQueries) {
+  const cv::Mat picture = cv::imread(scene_.image_path + "/q0.png");
+  cv::imwrite(scene_.image_path + "/crop.png", picture({140, 100, 220, 150}));
+  cv::Mat tiny;
+  cv::resize(picture, tiny, {120, 90}, 0.0, 0.0, cv::INTER_AREA);
+  cv::imwrite(scene_.image_path + "/tiny.png", tiny);
+  WriteFile(scene_.query_list_path,
+            "crop.png PINHOLE 220 150 420 420 100 80\n"
+            "tiny.png PINHOLE 120 90 105 105 60 45\n");
+  queries_ = ReadQueryList(scene_.query_list_path);
+  for (const std::vector<QueryReferences>& references :
+       {std::vector<QueryReferences>{Given({2, 1}), Given({2, 1})}, {}}) {
+    const std::vector<QueryResult> results = Run(references);
+    for (const QueryResult& result : results) {
+      ASSERT_EQ(result.estimate.verdict, Verdict::kRegistered)
+          << result.name << ": " << result.estimate.reason;
+      EXPECT_LT(
+          CenterError(result.estimate.cam_from_world, scene_.query_poses[0]),
+          0.1);
+      EXPECT_LT(RotationErrorDeg(result.estimate.cam_from_world,
+                                 scene_.query_poses[0]),
+                1.0);
+    }
+    // The points of a part, and of both pictures.
+    EXPECT_LT(2 * results[0].point3D_ids.size(), results[1].point3D_ids.size());
+  }
 }
 
 TEST_F(LocalizationControllerTest, WithChosenReferences) {
