@@ -16,11 +16,6 @@
 namespace nre {
 namespace {
 
-// At most this many false alarms, as log10. Peaks are less independent than
-// the formula takes them to be: the best of 126 generated queries that do not
-// belong to their map, a mirrored facade, reaches -7.
-constexpr double kMaxLogFalseAlarms = -12.0;
-
 // A pose is told from another one if chance tells so at most this often, as
 // log10. Between poses of repeated structures, where the wrong one was found
 // first, it is about zero.

@@ -83,6 +83,11 @@ Eigen::MatrixXd PoseCovariance(
     const Rigid3d& cam_from_world,
     Eigen::MatrixXd* inverse_hessian = nullptr);
 
+// A registered pose has at most this many false alarms, as log10. Peaks are
+// less independent than the formula takes them to be: the best of 126 generated
+// queries that do not belong to their map, a mirrored facade, reaches -7.
+constexpr double kMaxLogFalseAlarms = -12.0;
+
 // Fills covariance, focal length, evidence, verdict and reason of `estimate`
 // from its pose, its support and its fine maps. `camera` has the focal length
 // found, if `priors` say that it was unknown. `covariance_factor`: see

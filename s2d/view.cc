@@ -123,6 +123,13 @@ View ChooseView(const FeaturePreset& preset,
   return view;
 }
 
+View WithCoarserDetails(const View& view) {
+  View coarser = view;
+  coarser.fine_scale /= FactorOf(2);
+  coarser.zoom.fine -= 2;
+  return coarser;
+}
+
 double ReferenceScale(const FeatureExtractor& extractor,
                       int width,
                       int height,

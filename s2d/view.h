@@ -47,6 +47,9 @@ View ChooseView(const FeaturePreset& preset,
                 const Camera& query,
                 const std::vector<const Camera*>& references);
 
+// The same for the coarse extractor, and half the size for the fine one.
+View WithCoarserDetails(const View& view);
+
 // The factor for FeatureExtractor::Extract() of a reference of this size, and
 // of any part of it, at `zoom` half octaves.
 double ReferenceScale(const FeatureExtractor& extractor,

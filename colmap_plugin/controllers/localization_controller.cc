@@ -13,6 +13,7 @@
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
+#include "nre/evidence.h"
 #include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
 #include "s2d/image.h"
@@ -183,13 +184,12 @@ void LocalizationController::Estimate(const Query& query,
                      std::to_string(camera->Height()));
   }
   result->read_ms = stopwatch.LapMs();
-  const View view =
+  View view =
       priors.focal_length.has_value()
           ? NaturalView(preset_, image.width, image.height)
           : ViewOf(*camera, given.given ? image_ids : registered_images_);
-  const QueryFeatures features = {
-      preset_.coarse->Extract(image, view.coarse_scale),
-      preset_.fine->Extract(image, view.fine_scale)};
+  QueryFeatures features = {preset_.coarse->Extract(image, view.coarse_scale),
+                            preset_.fine->Extract(image, view.fine_scale)};
   result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
@@ -199,41 +199,35 @@ void LocalizationController::Estimate(const Query& query,
     result->choose_references_ms = stopwatch.LapMs();
   }
 
-  std::vector<std::shared_ptr<const ReferenceDescription>> references;
-  for (const colmap::image_t image_id : image_ids) {
-    CheckStop();
-    try {
-      references.push_back(Describe(image_id, features, *camera, view));
-      result->references.push_back(model_.Image(image_id).Name());
-    } catch (const InputError& error) {
-      result->warnings.push_back(error.what());
-    }
+  DescribedPoints points;
+  const auto look = [&]() {
+    points = Describe(image_ids, features, *camera, view, result);
+    result->describe_references_ms += stopwatch.LapMs();
+    double coarse_maps_ms = 0.0;
+    result->estimate = Localize(preset_,
+                                features,
+                                *camera,
+                                points,
+                                options_.estimation,
+                                seed,
+                                LoRansac(query.camera),
+                                &coarse_maps_ms,
+                                priors);
+    result->coarse_maps_ms += coarse_maps_ms;
+    stopwatch.LapMs();
+  };
+  look();
+  if (result->estimate.verdict == Verdict::kRejected &&
+      result->estimate.log_false_alarms > kMaxLogFalseAlarms &&
+      !view.shows_part) {
+    // Noise and blur spare larger structures. A small query has none.
+    view = WithCoarserDetails(view);
+    features.fine = preset_.fine->Extract(image, view.fine_scale);
+    result->features_ms += stopwatch.LapMs();
+    look();
   }
-  if (references.empty()) {
-    throw InputError(result->warnings.front());
-  }
-  const DescribedPoints points =
-      ChoosePoints(model_,
-                   references,
-                   preset_,
-                   options_.fusion,
-                   options_.estimation.max_num_points,
-                   options_.random_seed,
-                   &result->point3D_ids);
-  result->describe_references_ms = stopwatch.LapMs();
-
-  result->estimate = Localize(preset_,
-                              features,
-                              *camera,
-                              points,
-                              options_.estimation,
-                              seed,
-                              LoRansac(query.camera),
-                              &result->coarse_maps_ms,
-                              priors);
   result->camera_params = CameraParams(
       ScaleFocalLength(query.camera, result->estimate.focal_scale));
-  stopwatch.LapMs();
   if (!options_.picture_path.empty() && points.size() > 0) {
     DrawPictures(image,
                  ScaledCamera(*camera, result->estimate.focal_scale),
@@ -242,6 +236,36 @@ void LocalizationController::Estimate(const Query& query,
                  *result);
     result->pictures_ms = stopwatch.LapMs();
   }
+}
+
+DescribedPoints LocalizationController::Describe(
+    const std::vector<colmap::image_t>& image_ids,
+    const QueryFeatures& features,
+    const Camera& camera,
+    const View& view,
+    QueryResult* result) {
+  std::vector<std::shared_ptr<const ReferenceDescription>> references;
+  result->references.clear();
+  result->warnings.clear();
+  for (const colmap::image_t image_id : image_ids) {
+    CheckStop();
+    try {
+      references.push_back(Describe(image_id, features, camera, view));
+      result->references.push_back(model_.Image(image_id).Name());
+    } catch (const InputError& error) {
+      result->warnings.push_back(error.what());
+    }
+  }
+  if (references.empty()) {
+    throw InputError(result->warnings.front());
+  }
+  return ChoosePoints(model_,
+                      references,
+                      preset_,
+                      options_.fusion,
+                      options_.estimation.max_num_points,
+                      options_.random_seed,
+                      &result->point3D_ids);
 }
 
 View LocalizationController::ViewOf(

@@ -95,6 +95,12 @@ class LocalizationController {
       const QueryFeatures& features,
       const Camera& camera,
       const View& view);
+  // The points of all references that can be used, which `result` receives.
+  DescribedPoints Describe(const std::vector<colmap::image_t>& image_ids,
+                           const QueryFeatures& features,
+                           const Camera& camera,
+                           const View& view,
+                           QueryResult* result);
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);
   void Estimate(const Query& query,

@@ -132,6 +132,15 @@ TEST_F(Views, OfAnUnknownFocalLength) {
   EXPECT_EQ(view.zoom.coarse, 0);
 }
 
+TEST_F(Views, WithCoarserDetails) {
+  const View view = Choose(1536, 1024, 1000.0);
+  const View coarser = WithCoarserDetails(view);
+  EXPECT_EQ(coarser.coarse_scale, view.coarse_scale);
+  EXPECT_EQ(coarser.zoom.coarse, view.zoom.coarse);
+  EXPECT_DOUBLE_EQ(coarser.fine_scale, 0.5);
+  EXPECT_DOUBLE_EQ(FineMismatch(coarser, 1000.0), 1.0);
+}
+
 TEST_F(Views, ReferencesAreResized) {
   EXPECT_DOUBLE_EQ(ReferenceScale(*preset_.coarse, 768, 600, 0), 2.0 / 3.0);
   EXPECT_DOUBLE_EQ(ReferenceScale(*preset_.coarse, 768, 600, -2), 1.0 / 3.0);

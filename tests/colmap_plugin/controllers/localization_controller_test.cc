@@ -106,6 +106,17 @@ TEST_F(LocalizationControllerTest, CroppedAndTinyQueries) {
   }
 }
 
+// With 21 supporting points at full size, which are no more than chance.
+TEST_F(LocalizationControllerTest, NoisyQueryIsLookedAtAgain) {
+  const cv::Mat picture = cv::imread(scene_.image_path + "/q0.png");
+  cv::Mat noise(picture.size(), CV_16SC3), noisy;
+  cv::RNG(0).fill(noise, cv::RNG::NORMAL, 0, 220);
+  cv::add(picture, noise, noisy, cv::noArray(), CV_8UC3);
+  cv::imwrite(scene_.image_path + "/q0.png", noisy);
+  queries_.resize(1);
+  ExpectRight(Run({Given({2, 1})}));
+}
+
 TEST_F(LocalizationControllerTest, WithChosenReferences) {
   const std::vector<QueryResult> results = Run();
   ExpectRight(results);
