@@ -77,7 +77,7 @@ ImagePart FindPart(const SparseLossMaps& maps,
   return {begin.x(), begin.y(), end.x() - begin.x(), end.y() - begin.y()};
 }
 
-Image Crop(const Image& image, const ImagePart& part) {
+Image CutOut(const Image& image, const ImagePart& part) {
   Image crop;
   crop.width = part.width;
   crop.height = part.height;

@@ -39,6 +39,6 @@ ImagePart FindPart(const SparseLossMaps& maps,
                    const Camera& query,
                    const Camera& reference);
 
-Image Crop(const Image& image, const ImagePart& part);
+Image CutOut(const Image& image, const ImagePart& part);
 
 }  // namespace nre

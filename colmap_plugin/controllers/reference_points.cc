@@ -250,7 +250,7 @@ ReferenceCache::Description ReferenceCache::Describe(
     std::vector<Keypoint> keypoints = UsableKeypoints(model_, image);
     Eigen::Vector2d origin = Eigen::Vector2d::Zero();
     if (part != nullptr) {
-      pixels = Crop(pixels, *part);
+      pixels = CutOut(pixels, *part);
       origin = {part->x, part->y};
       keypoints.erase(std::remove_if(keypoints.begin(),
                                      keypoints.end(),

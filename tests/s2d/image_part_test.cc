@@ -100,12 +100,12 @@ TEST_F(Parts, OfNothing) {
   EXPECT_LE(part.y + part.height, 48);
 }
 
-TEST(Crop, HasThePixelsOfThePart) {
+TEST(CutOut, HasThePixelsOfThePart) {
   Image image;
   image.width = 4;
   image.height = 3;
   for (int i = 0; i < 36; ++i) image.rgb.push_back(static_cast<uint8_t>(i));
-  const Image crop = Crop(image, {1, 1, 2, 2});
+  const Image crop = CutOut(image, {1, 1, 2, 2});
   EXPECT_EQ(crop.width, 2);
   EXPECT_EQ(crop.height, 2);
   EXPECT_EQ(
