@@ -121,6 +121,32 @@ bool ScaledCamera::Unproject(const Eigen::Vector2d& xy,
                             bearing);
 }
 
+// x_flipped = width - x, for a point whose own x is flipped as well.
+bool FlippedCamera::Project(const Eigen::Vector3d& point_in_cam,
+                            Eigen::Vector2d* xy,
+                            Eigen::Matrix<double, 2, 3>* jacobian) const {
+  const Eigen::Vector3d flipped(
+      -point_in_cam.x(), point_in_cam.y(), point_in_cam.z());
+  if (!camera_->Project(flipped, xy, jacobian)) {
+    return false;
+  }
+  xy->x() = Width() - xy->x();
+  if (jacobian != nullptr) {
+    jacobian->col(0) *= -1.0;
+    jacobian->row(0) *= -1.0;
+  }
+  return true;
+}
+
+bool FlippedCamera::Unproject(const Eigen::Vector2d& xy,
+                              Eigen::Vector3d* bearing) const {
+  if (!camera_->Unproject({Width() - xy.x(), xy.y()}, bearing)) {
+    return false;
+  }
+  bearing->x() *= -1.0;
+  return true;
+}
+
 std::vector<Eigen::Vector2d> ProjectAll(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

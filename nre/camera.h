@@ -116,6 +116,25 @@ class ScaledCamera : public Camera {
   double scale_;
 };
 
+// The camera of a picture that is flipped left to right.
+class FlippedCamera : public Camera {
+ public:
+  // Keeps the reference to the camera of the picture as it was.
+  explicit FlippedCamera(const Camera& camera) : camera_(&camera) {}
+
+  int Width() const override { return camera_->Width(); }
+  int Height() const override { return camera_->Height(); }
+  double MeanFocalLength() const override { return camera_->MeanFocalLength(); }
+  bool Project(const Eigen::Vector3d& point_in_cam,
+               Eigen::Vector2d* xy,
+               Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  bool Unproject(const Eigen::Vector2d& xy,
+                 Eigen::Vector3d* bearing) const override;
+
+ private:
+  const Camera* camera_;
+};
+
 // Image coordinates of world points; NaN for points that have no image.
 std::vector<Eigen::Vector2d> ProjectAll(
     const Camera& camera,

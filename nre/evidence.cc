@@ -168,6 +168,31 @@ void JudgeAlternative(const Camera& camera,
   estimate->reason = reason.str();
 }
 
+bool MayBeMirrored(const Camera& camera,
+                   const std::vector<Eigen::Vector3d>& points_in_world,
+                   const PoseEstimate& estimate) {
+  Eigen::Vector2d xy;
+  const auto num_in_image = std::count_if(
+      points_in_world.begin(),
+      points_in_world.end(),
+      [&](const Eigen::Vector3d& point) {
+        return IsInImage(camera, estimate.cam_from_world, point, &xy);
+      });
+  return estimate.verdict == Verdict::kRegistered &&
+         estimate.support.size() < kMaxMirroredSupport * num_in_image;
+}
+
+void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate) {
+  if (estimate->verdict == Verdict::kRegistered &&
+      flipped.verdict != Verdict::kFailed &&
+      flipped.log_false_alarms < estimate->log_false_alarms) {
+    estimate->verdict = Verdict::kRejected;
+    estimate->reason =
+        "the picture is mirrored: flipped left to right, it fits the map "
+        "better";
+  }
+}
+
 Eigen::MatrixXd PoseCovariance(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

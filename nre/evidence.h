@@ -65,6 +65,19 @@ void JudgeAlternative(const Camera& camera,
                       const PoseEstimate& other,
                       PoseEstimate* estimate);
 
+// A mirrored picture of a symmetric building, taken as it is, shows the map's
+// symmetric parts, and so may have a pose that is supported well, but not by
+// most of what is in view. Below this share of it, the picture should be tried
+// flipped left to right (with FlippedCamera).
+constexpr double kMaxMirroredSupport = 0.5;
+bool MayBeMirrored(const Camera& camera,
+                   const std::vector<Eigen::Vector3d>& points_in_world,
+                   const PoseEstimate& estimate);
+
+// Turns the verdict `registered` of `estimate` into `rejected` if `flipped`,
+// the estimate from the flipped picture, has more evidence.
+void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate);
+
 // Covariance of (rotation vector, translation) of a left perturbation of the
 // pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at sigma =
 // 1 cell and J the sum of the outer products of the gradients of blocks of

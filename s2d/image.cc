@@ -1,5 +1,6 @@
 #include "s2d/image.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -75,6 +76,18 @@ std::vector<float> Image::Gray() const {
               (1.0f / 255.0f);
   }
   return gray;
+}
+
+Image FlipLeftRight(const Image& image) {
+  Image flipped = image;
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      const size_t from = 3 * (static_cast<size_t>(y) * image.width + x);
+      const size_t to = 3 * (static_cast<size_t>(y + 1) * image.width - 1 - x);
+      std::copy_n(&image.rgb[from], 3, &flipped.rgb[to]);
+    }
+  }
+  return flipped;
 }
 
 Image ReadImage(const std::string& path) {

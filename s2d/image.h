@@ -17,6 +17,8 @@ struct Image {
   std::vector<float> Gray() const;
 };
 
+Image FlipLeftRight(const Image& image);
+
 // Reads an image file as COLMAP does, so that COLMAP's keypoints and
 // intrinsics apply: the EXIF orientation is ignored (pixels stay as stored),
 // 16-bit channels are scaled to 8 bits, grey is repeated in all channels,

@@ -1,5 +1,6 @@
 #include "s2d/localization.h"
 
+#include "nre/evidence.h"
 #include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
 #include "s2d/fine_maps.h"
@@ -62,6 +63,31 @@ PoseEstimate Localize(const FeaturePreset& preset,
       points.views.empty() ? nullptr : points.views.data()};
   return EstimatePose(
       camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
+}
+
+void RejectMirrored(const FeaturePreset& preset,
+                    const std::function<QueryFeatures()>& flipped_features,
+                    const Camera& camera,
+                    const DescribedPoints& points,
+                    const NreEstimationOptions& options,
+                    uint64_t seed,
+                    const Priors& priors,
+                    PoseEstimate* estimate) {
+  if (!MayBeMirrored(camera, points.xyz, *estimate)) {
+    return;
+  }
+  NreEstimationOptions nre_options = options;
+  nre_options.method = EstimationMethod::kNre;
+  JudgeMirrored(Localize(preset,
+                         flipped_features(),
+                         FlippedCamera(camera),
+                         points,
+                         nre_options,
+                         seed,
+                         nullptr,
+                         nullptr,
+                         priors),
+                estimate);
 }
 
 }  // namespace nre

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include <Eigen/Core>
@@ -44,5 +45,20 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const MatchSolver& lo_ransac,
                       double* coarse_maps_ms,
                       const Priors& priors = Priors());
+
+// Rejects the estimate of a query that seems to be mirrored: where the support
+// is small (MayBeMirrored() in nre/evidence.h), the flipped picture is tried,
+// and fits better. Descriptors of a flipped picture are not those of the
+// picture: `flipped_features` are extracted only if they are needed. `camera`
+// is that of the query as it was; it, `points` and the rest as given to
+// Localize(). The NRE is used whatever the method.
+void RejectMirrored(const FeaturePreset& preset,
+                    const std::function<QueryFeatures()>& flipped_features,
+                    const Camera& camera,
+                    const DescribedPoints& points,
+                    const NreEstimationOptions& options,
+                    uint64_t seed,
+                    const Priors& priors,
+                    PoseEstimate* estimate);
 
 }  // namespace nre

@@ -188,8 +188,11 @@ void LocalizationController::Estimate(const Query& query,
       priors.focal_length.has_value()
           ? NaturalView(preset_, image.width, image.height)
           : ViewOf(*camera, given.given ? image_ids : registered_images_);
-  QueryFeatures features = {preset_.coarse->Extract(image, view.coarse_scale),
-                            preset_.fine->Extract(image, view.fine_scale)};
+  const auto extract = [&](const Image& picture) {
+    return QueryFeatures{preset_.coarse->Extract(picture, view.coarse_scale),
+                         preset_.fine->Extract(picture, view.fine_scale)};
+  };
+  QueryFeatures features = extract(image);
   result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
@@ -226,6 +229,15 @@ void LocalizationController::Estimate(const Query& query,
     result->features_ms += stopwatch.LapMs();
     look();
   }
+  RejectMirrored(
+      preset_,
+      [&] { return extract(FlipLeftRight(image)); },
+      ScaledCamera(*camera, result->estimate.focal_scale),
+      points,
+      options_.estimation,
+      seed,
+      priors,
+      &result->estimate);
   result->camera_params = CameraParams(
       ScaleFocalLength(query.camera, result->estimate.focal_scale));
   if (!options_.picture_path.empty() && points.size() > 0) {

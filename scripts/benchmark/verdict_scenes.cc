@@ -364,24 +364,46 @@ cv::Mat ToBgr(const Image& image) {
   return bgr;
 }
 
+using RenderAt = std::function<RenderedView(const Rigid3d&)>;
+
+// Whether a point is what a view shows, by its depth.
+bool IsShown(const RenderedView& view,
+             const Camera& camera,
+             const Eigen::Vector3d& point_in_cam,
+             Eigen::Vector2d* xy) {
+  constexpr double kMaxDepthError = 0.01;  // share
+  if (!camera.Project(point_in_cam, xy, nullptr)) return false;
+  const int x = static_cast<int>(std::floor(xy->x()));
+  const int y = static_cast<int>(std::floor(xy->y()));
+  if (x < 0 || y < 0 || x >= kWidth || y >= kHeight) return false;
+  const double depth = view.depth[y * kWidth + x];
+  return std::abs(depth - point_in_cam.z()) < kMaxDepthError * depth;
+}
+
 // A model whose points are drawn on the surfaces that the references see.
-void BuildModel(const Scene& scene,
+// `scene`: what is rendered, to tell exactly what is hidden, or null.
+void BuildModel(const Scene* scene,
+                const RenderAt& render,
                 const std::vector<Rigid3d>& poses,
                 int points_per_image,
                 SceneBuilder* builder) {
   const std::unique_ptr<Camera> camera = CreateCamera(GeneratedCamera());
+  std::vector<RenderedView> views;
+  for (const Rigid3d& pose : poses) views.push_back(render(pose));
   std::vector<std::vector<ImagePoint>> points(poses.size());
   colmap::Reconstruction& model = builder->scene().model;
   for (size_t i = 0; i < poses.size(); ++i) {
-    const RenderedView view = RenderFor(scene, poses[i], "day", 0);
     WritePicture(builder->Path("reference_" + std::to_string(i) + ".png"),
-                 ToBgr(view.image));
+                 ToBgr(views[i].image));
     for (const SurfacePoint& point : SampleSurfacePoints(
-             view, *camera, poses[i], points_per_image, 4, 100 + i)) {
+             views[i], *camera, poses[i], points_per_image, 4, 100 + i)) {
       const colmap::point3D_t id = model.AddPoint3D(point.xyz, colmap::Track());
       for (size_t j = 0; j < poses.size(); ++j) {
         Eigen::Vector2d xy = point.xy;
-        if (j == i || IsVisible(scene, *camera, poses[j], point.xyz, &xy)) {
+        if (j == i ||
+            (scene != nullptr
+                 ? IsVisible(*scene, *camera, poses[j], point.xyz, &xy)
+                 : IsShown(views[j], *camera, poses[j] * point.xyz, &xy))) {
           points[j].push_back({xy, id});
         }
       }
@@ -396,6 +418,12 @@ void BuildModel(const Scene& scene,
                        points[i],
                        &model);
   }
+}
+
+RenderAt RenderDay(const Scene& scene) {
+  return [&scene](const Rigid3d& pose) {
+    return RenderFor(scene, pose, "day", 0);
+  };
 }
 
 const char* const kLights[] = {"day",
@@ -425,7 +453,7 @@ std::unique_ptr<StudyScene> Street(const std::string& name,
   for (const double x : {-4.0, -2.0, 0.0, 2.0, 4.0}) {
     poses.push_back(LookAt({x, -4.0 + 0.3 * x, 2.0}, {0.3 * x, 6.5, 2.2}));
   }
-  BuildModel(scene, poses, 700, &builder);
+  BuildModel(&scene, RenderDay(scene), poses, 700, &builder);
 
   Dice dice(seed);
   const colmap::Camera camera = GeneratedCamera();
@@ -474,6 +502,105 @@ std::unique_ptr<StudyScene> Street(const std::string& name,
   return builder.Take();
 }
 
+// A street of which `share` of the side x > 0, square by square, is the mirror
+// image of the other side.
+RenderedView RenderSymmetric(const Scene& scene,
+                             double share,
+                             uint32_t seed,
+                             const Rigid3d& pose,
+                             const std::string& light) {
+  constexpr double kSquareM = 2.0;
+  const Eigen::DiagonalMatrix<double, 3> flip(-1.0, 1.0, 1.0);
+  RenderedView view = RenderFor(scene, pose, light, seed);
+  // What the flipped camera sees from the other side is the mirrored scene.
+  const RenderedView mirrored = RenderFor(
+      scene,
+      {Eigen::Quaterniond(
+           Eigen::Matrix3d(flip * pose.rotation.toRotationMatrix() * flip)),
+       flip * pose.translation},
+      light,
+      seed);
+  const std::unique_ptr<Camera> camera = CreateCamera(GeneratedCamera());
+  const Rigid3d world_from_cam = pose.Inverse();
+  const auto point_at = [&](const Eigen::Vector2d& xy, double depth) {
+    Eigen::Vector3d bearing;
+    camera->Unproject(xy, &bearing);
+    return Eigen::Vector3d(world_from_cam * (bearing / bearing.z() * depth));
+  };
+  for (int y = 0; y < kHeight; ++y) {
+    for (int x = 0; x < kWidth; ++x) {
+      const int to = y * kWidth + x;
+      const int from = y * kWidth + kWidth - 1 - x;
+      const float depth = mirrored.depth[from];
+      if (!std::isfinite(depth)) continue;
+      const Eigen::Vector2d xy(x + 0.5, y + 0.5);
+      const Eigen::Vector3d point = point_at(xy, depth);
+      const bool hidden =
+          depth > view.depth[to] && point_at(xy, view.depth[to]).x() < 0.0;
+      if (point.x() < 0.0 || hidden ||
+          HashUniform(seed,
+                      static_cast<uint32_t>(point.x() / kSquareM),
+                      static_cast<uint32_t>(10.0 + point.z() / kSquareM)) >=
+              share) {
+        continue;
+      }
+      view.depth[to] = depth;
+      std::copy_n(&mirrored.image.rgb[3 * from], 3, &view.image.rgb[3 * to]);
+    }
+  }
+  return view;
+}
+
+std::unique_ptr<StudyScene> SymmetricStreet(const std::string& name,
+                                            const std::string& work_path,
+                                            uint32_t seed,
+                                            double share,
+                                            const StudySelection& selection) {
+  SceneBuilder builder(name, work_path, selection);
+  const Scene scene = MakeStreetScene(seed);
+  const auto render = [&](const Rigid3d& pose, const std::string& light) {
+    return RenderSymmetric(scene, share, seed, pose, light);
+  };
+  std::vector<Rigid3d> poses;
+  for (const double x : {-4.0, -2.0, 0.0, 2.0, 4.0}) {
+    poses.push_back(LookAt({x, -4.0 + 0.3 * x, 2.0}, {0.3 * x, 6.5, 2.2}));
+  }
+  BuildModel(
+      nullptr,
+      [&](const Rigid3d& pose) { return render(pose, "day"); },
+      poses,
+      700,
+      &builder);
+
+  Dice dice(seed);
+  const colmap::Camera camera = GeneratedCamera();
+  const auto any_view = [&] {
+    const double x = dice.Uniform(-3.0, 3.0);
+    return LookAt({x, dice.Uniform(-7.0, -1.0), dice.Uniform(1.4, 3.0)},
+                  {0.3 * x + dice.Uniform(-1.0, 1.0), 6.5, 2.2});
+  };
+  for (int i = 0; i < 8; ++i) {
+    const Rigid3d pose = any_view();
+    builder.Add("symmetric street",
+                camera,
+                builder.Nearest(pose, "", 0, 1 + i / 4),
+                pose,
+                false,
+                [&] { return ToBgr(render(pose, kLights[i]).image); });
+  }
+  for (int i = 0; i < 8; ++i) {
+    const Rigid3d pose = any_view();
+    const QueryReferences references = builder.Nearest(pose, "", 0, 1 + i / 4);
+    builder.Add(
+        "mirrored, symmetric street", camera, references, {}, false, [&] {
+          cv::Mat bgr = ToBgr(render(pose, kLights[i % 2]).image);
+          cv::flip(bgr, bgr, 1);
+          return bgr;
+        });
+  }
+  return builder.Take();
+}
+
 Rigid3d RandomFacadeView(Dice* dice) {
   const double x = dice->Uniform(-7.0, 7.0);
   const double y = dice->Uniform(-2.5, 1.0);
@@ -493,7 +620,7 @@ std::unique_ptr<StudyScene> Facade(const std::string& name,
   for (double x = -8.0; x < 8.5; x += 2.0) {
     poses.push_back(LookAt({x, -1.0, 1.8}, {x + 0.2, 7.0, 2.4}));
   }
-  BuildModel(scene, poses, 500, &builder);
+  BuildModel(&scene, RenderDay(scene), poses, 500, &builder);
 
   Dice dice(seed);
   const colmap::Camera camera = GeneratedCamera();
@@ -738,6 +865,14 @@ std::vector<std::unique_ptr<StudyScene>> GeneratedScenes(
       add(for_tuning, "street_" + std::to_string(seed), [&](const auto& name) {
         return Street(name, work_path, seed, selection);
       });
+    }
+    for (uint32_t i = 0; i < 4; ++i) {
+      add(for_tuning,
+          "symmetric_" + std::to_string(first + 20 + i),
+          [&](const auto& name) {
+            return SymmetricStreet(
+                name, work_path, first + 20 + i, 0.2 * (i + 1), selection);
+          });
     }
     for (uint32_t seed = first + 10; seed < first + 15; ++seed) {
       const bool marked = seed < first + 13;

@@ -100,6 +100,30 @@ TEST(ScaledCamera, IsTheCameraWithAnotherFocalLength) {
   EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
 }
 
+TEST(FlippedCamera, IsTheCameraOfTheFlippedPicture) {
+  const PinholeCamera expected(640, 480, 500.0, 520.0, 640.0 - 310.0, 250.0);
+  const FlippedCamera camera(kCamera);
+  EXPECT_EQ(camera.Width(), 640);
+  EXPECT_EQ(camera.Height(), 480);
+  EXPECT_DOUBLE_EQ(camera.MeanFocalLength(), expected.MeanFocalLength());
+  Random random(4);
+  for (int i = 0; i < 100; ++i) {
+    Eigen::Vector3d x = random.Uniform3(-3.0, 3.0);
+    x.z() = random.Uniform(0.5, 10.0);
+    Eigen::Vector2d xy, expected_xy;
+    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
+    ASSERT_TRUE(camera.Project(x, &xy, &jacobian));
+    ASSERT_TRUE(expected.Project(x, &expected_xy, &expected_jacobian));
+    EXPECT_LT((xy - expected_xy).norm(), 1e-9);
+    EXPECT_LT((jacobian - expected_jacobian).norm(), 1e-9);
+    Eigen::Vector3d bearing;
+    ASSERT_TRUE(camera.Unproject(xy, &bearing));
+    EXPECT_LT((bearing - x.normalized()).norm(), 1e-12);
+  }
+  Eigen::Vector2d xy;
+  EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
+}
+
 // What has no ProjectMany() of its own.
 class OtherCamera : public PinholeCamera {
  public:
@@ -131,8 +155,9 @@ TEST(Camera, ProjectManyIsProject) {
   x[7] = kNaN;
   y[8] = std::numeric_limits<double>::infinity();
   const ScaledCamera scaled(kCamera, 1.7);
+  const FlippedCamera flipped(kCamera);
   for (const Camera* camera :
-       std::vector<const Camera*>{&kCamera, &other, &scaled}) {
+       std::vector<const Camera*>{&kCamera, &other, &scaled, &flipped}) {
     camera->ProjectMany(x.data(), y.data(), z.data(), kNum, u.data(), v.data());
     int num_seen = 0;
     for (int i = 0; i < kNum; ++i) {

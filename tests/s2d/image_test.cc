@@ -225,5 +225,18 @@ TEST(ImageTest, GrayIsLuma) {
   EXPECT_NEAR(gray[3], 1.0f, 1e-6f);
 }
 
+TEST(FlipLeftRight, ReversesRows) {
+  Image image;
+  image.width = 3;
+  image.height = 2;
+  image.rgb = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19};
+  const Image flipped = FlipLeftRight(image);
+  EXPECT_EQ(flipped.width, 3);
+  EXPECT_EQ(flipped.height, 2);
+  const std::vector<uint8_t> expected = {
+      7, 8, 9, 4, 5, 6, 1, 2, 3, 17, 18, 19, 14, 15, 16, 11, 12, 13};
+  EXPECT_EQ(flipped.rgb, expected);
+}
+
 }  // namespace
 }  // namespace nre

@@ -113,5 +113,63 @@ TEST(Localize, FailsWithoutPoints) {
   EXPECT_FALSE(estimate.reason.empty());
 }
 
+// A share of the points is seen where the picture shows them, the others where
+// the flipped picture does.
+class RejectMirroredTest : public testing::Test {
+ protected:
+  PoseEstimate Run(double share_as_it_is) {
+    Random random(5);
+    const SyntheticQuery query(300, 30.0, &random);
+    Example example(query, 0.0, &random);
+    const Example flipped(query, 0.0, &random);
+    const FlippedCamera camera(query.camera);
+    for (size_t i = 0; i < query.xys.size(); ++i) {
+      if (random.Uniform(0.0, 1.0) < share_as_it_is) continue;
+      Eigen::Vector2d xy;
+      EXPECT_TRUE(
+          camera.Project(query.cam_from_world * query.points[i], &xy, nullptr));
+      flipped.features.coarse.Sample(xy, &example.points.coarse[64 * i]);
+      flipped.features.fine.Sample(xy, &example.points.fine[16 * i]);
+    }
+    PoseEstimate estimate = example.Run(query.camera, nullptr);
+    EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    num_extractions_ = 0;
+    RejectMirrored(
+        example.preset,
+        [&] {
+          ++num_extractions_;
+          return flipped.features;
+        },
+        query.camera,
+        example.points,
+        NreEstimationOptions(),
+        /*seed=*/1,
+        Priors(),
+        &estimate);
+    return estimate;
+  }
+
+  int num_extractions_ = 0;
+};
+
+TEST_F(RejectMirroredTest, RejectsWhatFitsBetterFlipped) {
+  const PoseEstimate estimate = Run(0.35);
+  EXPECT_EQ(num_extractions_, 1);
+  EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+  EXPECT_NE(estimate.reason.find("mirrored"), std::string::npos)
+      << estimate.reason;
+}
+
+TEST_F(RejectMirroredTest, KeepsWhatFitsBetterAsItIs) {
+  const PoseEstimate estimate = Run(0.6);
+  EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+  EXPECT_TRUE(estimate.reason.empty());
+}
+
+TEST_F(RejectMirroredTest, TriesNothingWhereMostOfTheViewSupportsThePose) {
+  EXPECT_EQ(Run(0.95).verdict, Verdict::kRegistered);
+  EXPECT_EQ(num_extractions_, 0);
+}
+
 }  // namespace
 }  // namespace nre
