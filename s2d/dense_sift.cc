@@ -459,7 +459,7 @@ DenseSiftOptions DenseSiftOptions::Fine() {
   DenseSiftOptions options;
   options.max_image_size = 1536;
   options.stride = 2;
-  options.rings = {{4.0, 4, 2.0}, {12.0, 4, 4.0}, {26.0, 6, 10.0}};
+  options.rings = {{2.0, 4, 1.0}, {6.0, 4, 2.0}, {13.0, 6, 5.0}};
   return options;
 }
 

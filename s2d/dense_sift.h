@@ -5,7 +5,8 @@
 // PAMI 2010), and concatenated. Against lighting the descriptor is the fourth
 // root of the histograms at unit norm: RootSIFT (Arandjelovic, Zisserman, CVPR
 // 2012) with a stronger root. Upright and of one scale. The choices are those
-// with the lowest NRE, see scripts/calibration.
+// with the lowest NRE, but for the fine descriptor's radius, which is that of
+// the most accurate poses; see scripts/calibration.
 #pragma once
 
 #include <memory>
@@ -39,7 +40,7 @@ struct DenseSiftOptions {
   // From the centre outwards, with ascending sigma. The channels are 8
   // orientations for every segment.
   std::vector<DenseSiftRing> rings = {
-      {4.0, 4, 2.0}, {12.0, 4, 4.0}, {26.0, 6, 10.0}};
+      {2.0, 4, 1.0}, {6.0, 4, 2.0}, {13.0, 6, 5.0}};
 
   // Patches whose gradients are weaker than this (root mean square over the
   // descriptor's histograms, in grey levels of 0..255 per pixel) get the zero

@@ -53,7 +53,7 @@ FeaturePreset CreateFeaturePreset(const std::string& name) {
   // The minima of the mean NRE over 6994 points of two data sets, found by
   // calibrate_temperature; see scripts/calibration/README.md.
   preset.coarse_softmax_scale = 40.0f;
-  preset.fine_softmax_scale = 34.0f;
+  preset.fine_softmax_scale = 22.0f;
   preset.covariance_factor = 1.7;
   return preset;
 }
