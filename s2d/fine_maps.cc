@@ -7,6 +7,8 @@
 
 #include <cblas.h>
 
+#include "nre/vector_math.h"
+
 namespace nre {
 namespace {
 
@@ -67,13 +69,39 @@ void Correlate(const FeatureMap& features,
   }
 }
 
+// Sum of exp(logit - maximum).
+NRE_VECTOR_CLONES double SumExp(const float* logits,
+                                size_t num,
+                                float maximum) {
+  constexpr double kMin = -700.0;  // of Exp()
+  Double8 sums = {};
+  size_t i = 0;
+  for (; i + kVectorSize <= num; i += kVectorSize) {
+    Double8 exponents, terms;
+    LoadFloats(logits + i, &exponents);
+    exponents -= maximum;
+    exponents = exponents < kMin ? kMin : exponents;
+    Exp(exponents, &terms);
+    sums += terms;
+  }
+  double sum = Sum(sums);
+  for (; i < num; ++i) {
+    sum += std::exp(static_cast<double>(logits[i]) - maximum);
+  }
+  return sum;
+}
+
 double LogSumExp(const std::vector<float>& logits) {
   const float maximum = *std::max_element(logits.begin(), logits.end());
-  double sum = 0.0;
-  for (const float logit : logits) {
-    sum += std::exp(logit - maximum);
-  }
-  return maximum + std::log(sum);
+  return maximum + std::log(SumExp(logits.data(), logits.size(), maximum));
+}
+
+// ln|Omega^| - L for ln|Omega^| + ln C = `gain`, with C mixed with a uniform
+// share of `wrong_share`.
+float MixedWeight(float gain, float wrong_share) {
+  return gain > 0.0f
+             ? std::log((1.0f - wrong_share) * std::exp(gain) + wrong_share)
+             : 0.0f;
 }
 
 }  // namespace
@@ -144,6 +172,7 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
       features.width, features.height, features.map_from_image};
   auto maps = std::make_unique<DenseLossMaps>(geometry, size, size, origins);
   const double log_categories = geometry.LogCategories();
+  const float wrong_share = static_cast<float>(options_.wrong_share);
 
   std::vector<float> logits, other_logits;
   for (size_t i = 0; i < origins.size(); ++i) {
@@ -176,8 +205,8 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
       }
       const float coarse_log_sum_exp =
           inputs_.coarse_log_sum_exps[rows.fusion == Fusion::kMax ? i : begin];
-      // ln|Omega^| - L = max(0, ln|Omega^| + ln C), ln C = logit - ln sum exp +
-      // ln mass; no mass makes -infinity, hence an uninformative map.
+      // ln C = logit - ln sum exp + ln mass; no mass makes -infinity, hence an
+      // uninformative map.
       const float shift = static_cast<float>(
           log_categories - LogSumExp(logits) +
           std::log(CoarseMass(begin, end, coarse_log_sum_exp, origin) /
@@ -188,7 +217,7 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
       const float* logit = logits.data();
       for (int y = 0; y < window.height; ++y, row += size) {
         for (int x = 0; x < window.width; ++x) {
-          row[x] += share * std::max(0.0f, *logit++ + shift);
+          row[x] += share * MixedWeight(*logit++ + shift, wrong_share);
         }
       }
     }

@@ -56,7 +56,8 @@ struct Example {
 
   std::unique_ptr<LossMaps> Compute(const std::vector<Eigen::Vector2d>& xys,
                                     int window_size,
-                                    double mass_divisor = 1.0) const {
+                                    double mass_divisor = 1.0,
+                                    double wrong_share = 0.0) const {
     const FineMapInputs inputs{coarse,
                                fine,
                                coarse_descriptors,
@@ -68,6 +69,7 @@ struct Example {
     FineMapOptions options;
     options.window_size = window_size;
     options.mass_divisor = mass_divisor;
+    options.wrong_share = wrong_share;
     return FineMaps(inputs, options).Compute(xys);
   }
 };
@@ -296,6 +298,34 @@ TEST(FineMaps, MassMayBeDivided) {
                 std::max(0.0, summary.weight - std::log(64.0)),
                 1e-5);
   }
+}
+
+// C becomes (1 - share) C + share / |Omega^| where it is more than chance.
+TEST(FineMaps, MayBeMixedWithAUniformShare) {
+  Random random(8);
+  const Example example = Aligned(10, &random);
+  const std::vector<Eigen::Vector2d> xys(10, Eigen::Vector2d(90.3, 60.1));
+  const double categories = 1.0 + 100.0 * 68.0;
+  const std::unique_ptr<LossMaps> pure = example.Compute(xys, 16);
+  int num_informative = 0;
+  for (const double share : {0.5, FineMapOptions().wrong_share}) {
+    const std::unique_ptr<LossMaps> mixed =
+        example.Compute(xys, 16, 1.0, share);
+    for (size_t i = 0; i < xys.size(); ++i) {
+      for (int k = 0; k < 100 * 68; ++k) {
+        const Eigen::Vector2d cell(k % 100, k / 100);
+        const double weight = pure->Weight(i, cell);
+        const double c = std::exp(weight) / categories;
+        const double expected =
+            weight > 0.0 ? std::log(((1.0 - share) * c + share / categories) *
+                                    categories)
+                         : 0.0;
+        ASSERT_NEAR(mixed->Weight(i, cell), expected, 1e-4);
+        num_informative += weight > 0.0;
+      }
+    }
+  }
+  EXPECT_GT(num_informative, 100);
 }
 
 TEST(FineMaps, PositionsWithoutAWindowSayNothing) {
