@@ -224,11 +224,11 @@ EstimationMethod ParseEstimationMethod(const std::string& name) {
 }
 
 bool NreEstimationOptions::Check() const {
-  return max_num_points >= 3 && num_hypotheses > 0 && max_num_hypotheses > 0 &&
-         sampling_share > 0.0 && sampling_share <= 1.0 &&
-         num_refined_hypotheses > 0 && IsMaxError(coarse_max_error_cells) &&
-         IsMaxError(max_error_cells) && fpr_start != EstimationMethod::kFpr &&
-         fpr.Check();
+  return max_num_points >= 3 && max_num_refinement_points >= 0 &&
+         num_hypotheses > 0 && max_num_hypotheses > 0 && sampling_share > 0.0 &&
+         sampling_share <= 1.0 && num_refined_hypotheses > 0 &&
+         IsMaxError(coarse_max_error_cells) && IsMaxError(max_error_cells) &&
+         fpr_start != EstimationMethod::kFpr && fpr.Check();
 }
 
 PoseEstimate EstimatePose(const Camera& camera,
@@ -256,6 +256,36 @@ PoseEstimate EstimatePose(const Camera& camera,
     estimate.alternatives_ms = stopwatch.LapMs();
   }
   return estimate;
+}
+
+bool RefineOnMorePoints(const Camera& camera,
+                        const std::vector<Eigen::Vector3d>& points_in_world,
+                        const FineMapSource& fine,
+                        double covariance_factor,
+                        PoseEstimate* estimate) {
+  const std::unique_ptr<LossMaps> maps = fine.Compute(
+      ProjectAll(camera, points_in_world, estimate->cam_from_world));
+  PoseEstimate refined = *estimate;
+  GncOptions gnc;
+  gnc.sigmas = {1.0, 0.8, 0.6};
+  const GncSummary summary = RefinePoseGnc(
+      camera, points_in_world, *maps, gnc, &refined.cam_from_world);
+  if (!summary.converged) {
+    return false;
+  }
+  FindSupport(camera, points_in_world, *maps, &refined);
+  refined.chance = estimate->chance;
+  refined.covariance =
+      covariance_factor *
+      PoseCovariance(
+          camera, points_in_world, *maps, Priors(), refined.cam_from_world);
+  refined.fine_cost =
+      MeanNre(camera, points_in_world, *maps, refined.cam_from_world);
+  if (refined.covariance.isZero(0.0)) {
+    return false;
+  }
+  *estimate = refined;
+  return true;
 }
 
 }  // namespace nre

@@ -45,8 +45,11 @@ EstimationMethod ParseEstimationMethod(const std::string& name);
 struct NreEstimationOptions {
   // The baselines see the same maps of the same points as the NRE.
   EstimationMethod method = EstimationMethod::kNre;
-  // Points that one estimate uses at most.
+  // Points that a pose is searched with at most, and points that a registered
+  // one is refined on at the end (by the NRE, without priors): more points make
+  // it more exact, but not easier to find.
   int max_num_points = 1000;
+  int max_num_refinement_points = 4000;
   // P3P hypotheses of the sampling stage, and how many there are where fewer
   // left too small a chance of several without a wrong peak.
   int num_hypotheses = 5000;
@@ -124,6 +127,7 @@ struct PoseEstimate {
   double fine_maps_ms = 0.0;
   double fine_gnc_ms = 0.0;
   double alternatives_ms = 0.0;  // looking for other poses as good
+  double refinement_ms = 0.0;    // on more points
 };
 
 // Covariance of the projection centre, in the world, from the estimate's.
@@ -159,5 +163,16 @@ PoseEstimate EstimatePose(const Camera& camera,
                           uint64_t seed,
                           const MethodInputs& inputs = MethodInputs(),
                           const Priors& priors = Priors());
+
+// Refines a registered estimate on the fine maps of more points than it was
+// found with, or of the same ones, by a GNC that goes no farther than a few
+// cells. Pose, fine cost, support (which then indexes `points_in_world`) and
+// covariance become those on these maps, the evidence stays. Returns false, and
+// changes nothing, where the refinement does not converge nearby.
+bool RefineOnMorePoints(const Camera& camera,
+                        const std::vector<Eigen::Vector3d>& points_in_world,
+                        const FineMapSource& fine,
+                        double covariance_factor,
+                        PoseEstimate* estimate);
 
 }  // namespace nre

@@ -26,13 +26,22 @@ struct DescribedPoints {
   size_t size() const { return xyz.size(); }
 };
 
+// The points with these indices.
+DescribedPoints Subset(const DescribedPoints& points,
+                       const std::vector<size_t>& indices,
+                       size_t coarse_channels,
+                       size_t fine_channels);
+
 // Dense features of a query.
 struct QueryFeatures {
   FeatureMap coarse;
   FeatureMap fine;
 };
 
-// The estimate's `support[i].point` indexes `points`. Feature-metric refinement
+// Of more than `options.max_num_points` points, every k-th serves to find the
+// pose; a registered one is then refined on all of them (but by the NRE only,
+// and not with priors). The estimate's `support[i].point` indexes `points`.
+// Feature-metric refinement
 // takes the first descriptor of a point that has several. `lo_ransac` is needed
 // by methods that use it, and may else be null. `coarse_maps_ms`, if not null,
 // receives the time of the coarse maps. `priors`: see EstimatePose().

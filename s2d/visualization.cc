@@ -141,34 +141,6 @@ cv::Scalar TrafficLight(double share) {
           255.0 * std::min(1.0, 2.0 * share)};
 }
 
-void AppendRows(const std::vector<float>& from,
-                size_t begin,
-                size_t end,
-                size_t channels,
-                std::vector<float>* to) {
-  to->insert(to->end(),
-             from.begin() + begin * channels,
-             from.begin() + end * channels);
-}
-
-DescribedPoints Subset(const DescribedPoints& points,
-                       const std::vector<size_t>& indices,
-                       size_t coarse_channels,
-                       size_t fine_channels) {
-  DescribedPoints subset;
-  subset.rows.fusion = points.rows.fusion;
-  subset.rows.begins.push_back(0);
-  for (const size_t point : indices) {
-    const size_t begin = points.rows.Begin(point);
-    const size_t end = points.rows.End(point);
-    AppendRows(points.coarse, begin, end, coarse_channels, &subset.coarse);
-    AppendRows(points.fine, begin, end, fine_channels, &subset.fine);
-    subset.rows.begins.push_back(subset.rows.begins.back() + end - begin);
-    subset.xyz.push_back(points.xyz[point]);
-  }
-  return subset;
-}
-
 bool HasPose(const PoseEstimate& estimate) {
   return estimate.verdict != Verdict::kFailed;
 }

@@ -22,6 +22,11 @@
 namespace nre {
 namespace {
 
+// That are described, for all stages.
+size_t NumPointsOf(const NreEstimationOptions& options) {
+  return std::max(options.max_num_points, options.max_num_refinement_points);
+}
+
 // A chosen reference has at least this share of the best one's evidence: what
 // looks too different adds noise to the points' descriptors.
 constexpr double kMinEvidenceShare = 0.5;
@@ -275,7 +280,7 @@ DescribedPoints LocalizationController::Describe(
                       references,
                       preset_,
                       options_.fusion,
-                      options_.estimation.max_num_points,
+                      NumPointsOf(options_.estimation),
                       options_.random_seed,
                       &result->point3D_ids);
 }
@@ -362,6 +367,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
   NreEstimationOptions estimation = options_.estimation;
   estimation.method = EstimationMethod::kNre;
   estimation.max_num_points = options_.num_probe_points;
+  estimation.max_num_refinement_points = 0;
   estimation.num_hypotheses =
       std::min(estimation.num_hypotheses, options_.num_probe_hypotheses);
   estimation.max_num_hypotheses = estimation.num_hypotheses;

@@ -132,7 +132,11 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
               "fpr; see the README");
   parser->Add("NreEstimation.max_num_points",
               &estimation.max_num_points,
-              "points that a pose is estimated from at most");
+              "points that a pose is searched with at most");
+  parser->Add("NreEstimation.max_num_refinement_points",
+              &estimation.max_num_refinement_points,
+              "points that a registered pose is refined on at most (by the "
+              "method nre, without priors)");
   parser->Add("NreEstimation.fusion",
               &options->fusion,
               "map of a point from its descriptors in several references: "

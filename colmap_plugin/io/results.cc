@@ -81,6 +81,7 @@ Json ToJson(const QueryResult& result) {
   json["fine_maps_ms"] = estimate.fine_maps_ms;
   json["fine_gnc_ms"] = estimate.fine_gnc_ms;
   json["alternatives_ms"] = estimate.alternatives_ms;
+  json["refinement_ms"] = estimate.refinement_ms;
   json["pictures_ms"] = result.pictures_ms;
   json["total_ms"] = result.total_ms;
   return json;

@@ -67,7 +67,8 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 // - num_points: 3D points used; references; references_chosen; warnings
 // - timings in ms: read_ms, features_ms, choose_references_ms,
 //   describe_references_ms, coarse_maps_ms, msac_ms, coarse_gnc_ms,
-//   fine_maps_ms, fine_gnc_ms, alternatives_ms, pictures_ms, total_ms
+//   fine_maps_ms, fine_gnc_ms, alternatives_ms, refinement_ms, pictures_ms,
+//   total_ms
 std::string FormatReport(const std::vector<QueryResult>& results);
 
 // One line of a report, as far as it says how a query ended.

@@ -230,7 +230,8 @@ class Scene {
                      descriptions,
                      preset_,
                      fusion,
-                     options_.estimation.max_num_points,
+                     std::max(options_.estimation.max_num_points,
+                              options_.estimation.max_num_refinement_points),
                      options_.seed,
                      &ids);
     const PoseEstimate estimate = Localize(preset_,
@@ -334,6 +335,8 @@ Options ReadOptions(int argc, char** argv) {
       options.num_subsets = std::stoi(argv[++i]);
     } else if (argument == "--random_seed" && has_value) {
       options.seed = std::stoull(argv[++i]);
+    } else if (argument == "--max_num_refinement_points" && has_value) {
+      options.estimation.max_num_refinement_points = std::stoi(argv[++i]);
     } else if (argument == "--max_num_points" && has_value) {
       options.estimation.max_num_points = std::stoi(argv[++i]);
     } else if (argument == "--all_fusions") {

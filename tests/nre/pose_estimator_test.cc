@@ -98,6 +98,74 @@ TEST(EstimatePose, FailsWithAReason) {
   EXPECT_FALSE(estimate.reason.empty());
 }
 
+// A pose that was found with some of the points, and all of them.
+struct Refinement {
+  SyntheticQuery query;
+  std::vector<Eigen::Vector2d> observed;
+  PoseEstimate found;
+
+  explicit Refinement(uint64_t seed) : Refinement(Random(seed), seed) {}
+
+  explicit Refinement(Random random, uint64_t seed)
+      : query(1000, 20.0, &random), observed(query.Observe(1.5, 0.4, &random)) {
+    constexpr int kNumFirst = 100;
+    SyntheticQuery some = query;
+    some.points.resize(kNumFirst);
+    const std::vector<Eigen::Vector2d> first(observed.begin(),
+                                             observed.begin() + kNumFirst);
+    found = EstimatePose(some.camera,
+                         some.points,
+                         MakeCoarseMaps(first, 8, 1.0),
+                         GaussianFineMaps(first, 2, 0.8),
+                         NreEstimationOptions(),
+                         seed);
+  }
+};
+
+TEST(RefineOnMorePoints, IsMoreExact) {
+  double before = 0.0, after = 0.0;
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    const Refinement refinement(seed);
+    const SyntheticQuery& query = refinement.query;
+    PoseEstimate estimate = refinement.found;
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    const size_t num_support = estimate.support.size();
+    const double trace = estimate.covariance.trace();
+    before += CenterError(estimate.cam_from_world, query.cam_from_world);
+    ASSERT_TRUE(
+        RefineOnMorePoints(query.camera,
+                           query.points,
+                           GaussianFineMaps(refinement.observed, 2, 0.8),
+                           1.0,
+                           &estimate));
+    after += CenterError(estimate.cam_from_world, query.cam_from_world);
+    EXPECT_GT(estimate.support.size(), 5 * num_support);
+    EXPECT_LT(estimate.covariance.trace(), 0.5 * trace);
+    EXPECT_EQ(estimate.log_false_alarms, refinement.found.log_false_alarms);
+    for (const PoseEstimate::Support& support : estimate.support) {
+      EXPECT_LT((support.xy - query.xys[support.point]).norm(), 8.0);
+    }
+  }
+  // Ten times as many points: sqrt(10) by the law of large numbers.
+  EXPECT_LT(after, before / 2.0);
+}
+
+TEST(RefineOnMorePoints, LeavesThePoseWhereTheMapsSayNothing) {
+  const Refinement refinement(1);
+  PoseEstimate estimate = refinement.found;
+  const std::vector<Eigen::Vector2d> nowhere(refinement.observed.size(),
+                                             Eigen::Vector2d(-1e4, -1e4));
+  EXPECT_FALSE(RefineOnMorePoints(refinement.query.camera,
+                                  refinement.query.points,
+                                  GaussianFineMaps(nowhere, 2, 0.8),
+                                  1.0,
+                                  &estimate));
+  EXPECT_EQ(estimate.cam_from_world.translation,
+            refinement.found.cam_from_world.translation);
+  EXPECT_EQ(estimate.covariance, refinement.found.covariance);
+  EXPECT_EQ(estimate.support.size(), refinement.found.support.size());
+}
+
 TEST(VerdictName, NamesAll) {
   EXPECT_STREQ(VerdictName(Verdict::kRegistered), "registered");
   EXPECT_STREQ(VerdictName(Verdict::kRejected), "rejected");
@@ -112,7 +180,9 @@ TEST(NreEstimationOptions, CheckRefusesNonsense) {
     return options.Check();
   };
   EXPECT_FALSE(check([](auto* o) { o->max_num_points = 2; }));
+  EXPECT_FALSE(check([](auto* o) { o->max_num_refinement_points = -1; }));
   EXPECT_FALSE(check([](auto* o) { o->num_hypotheses = 0; }));
+  EXPECT_FALSE(check([](auto* o) { o->max_num_hypotheses = 0; }));
   EXPECT_FALSE(check([](auto* o) { o->num_refined_hypotheses = 0; }));
   for (const double bad :
        {0.0, -0.1, 1.1, std::numeric_limits<double>::quiet_NaN()}) {

@@ -73,6 +73,36 @@ TEST(Localize, FindsThePoseFromDescriptors) {
             estimate.cam_from_world.translation);
 }
 
+// What it was found with is every sixth point.
+TEST(Localize, RefinesThePoseOnAllPoints) {
+  Random random(5);
+  const SyntheticQuery query(1200, 30.0, &random);
+  const Example example(query, 0.4, &random);
+  NreEstimationOptions options;
+  options.max_num_points = 200;
+  const PoseEstimate estimate = example.Run(query.camera, nullptr, options);
+  ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+  EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
+            0.05);
+  EXPECT_GT(estimate.refinement_ms, 0.0);
+  EXPECT_GT(estimate.support.size(), 400u);
+  for (const PoseEstimate::Support& support : estimate.support) {
+    EXPECT_LT((support.xy - query.xys[support.point]).norm(), 5.0);
+  }
+
+  // The baselines have no such stage; their support indexes all points, too.
+  options.method = EstimationMethod::kRe;
+  const PoseEstimate other = example.Run(query.camera, nullptr, options);
+  ASSERT_EQ(other.verdict, Verdict::kRegistered) << other.reason;
+  EXPECT_EQ(other.refinement_ms, 0.0);
+  EXPECT_LE(other.support.size(), 200u);
+  ASSERT_GT(other.support.size(), 50u);
+  for (const PoseEstimate::Support& support : other.support) {
+    EXPECT_EQ(support.point % 6, 0u);
+    EXPECT_LT((support.xy - query.xys[support.point]).norm(), 5.0);
+  }
+}
+
 TEST(Localize, FindsThePoseByEveryMethod) {
   Random random(4);
   const SyntheticQuery query(200, 30.0, &random);

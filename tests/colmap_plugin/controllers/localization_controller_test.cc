@@ -52,8 +52,11 @@ class LocalizationControllerTest : public testing::Test {
                                  scene_.query_poses[i]),
                 1.0);
       EXPECT_GT(results[i].estimate.support.size(), 50);
-      EXPECT_LE(results[i].point3D_ids.size(),
-                static_cast<size_t>(options_.estimation.max_num_points));
+      const NreEstimationOptions& estimation = options_.estimation;
+      EXPECT_LE(
+          results[i].point3D_ids.size(),
+          static_cast<size_t>(std::max(estimation.max_num_points,
+                                       estimation.max_num_refinement_points)));
     }
   }
 
