@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <set>
@@ -64,45 +65,103 @@ class BlockCounter {
   std::set<Block> blocks_;
 };
 
+// A point that a pose shows, where the peak of its map may be near.
+struct PointInView {
+  size_t point;
+  Eigen::Vector2d p;     // its projection, on the map
+  Eigen::Vector2d peak;  // the cell
+};
+
+// Support, chance and false alarms with one radius. `block_sizes`: number of
+// points in view per block.
+void FindSupportWithin(double radius,
+                       const LossMaps& fine,
+                       const std::vector<PointInView>& candidates,
+                       const std::map<Block, int>& block_sizes,
+                       int m,
+                       PoseEstimate* estimate) {
+  estimate->support_radius = radius;
+  estimate->support.clear();
+  std::set<Block> support_blocks;
+  int num_near = 0;
+  for (const PointInView& candidate : candidates) {
+    const Eigen::Vector2d peak =
+        RefinePeak(fine, candidate.point, candidate.peak, radius);
+    const double distance = (peak - candidate.p).norm();
+    if (distance <= radius) {
+      estimate->support.push_back(
+          {candidate.point, fine.geometry().map_from_image.ToImage(peak)});
+      support_blocks.insert(BlockOf(candidate.p));
+    }
+    num_near += distance > kMinChanceDistance && distance <= kMaxChanceDistance;
+  }
+  int num_in_view = 0;
+  for (const auto& [_, size] : block_sizes) num_in_view += size;
+  // Peaks per area around the projections, or all over a map if that is more.
+  const double area = radius * radius;
+  constexpr double kNearArea = kMaxChanceDistance * kMaxChanceDistance -
+                               kMinChanceDistance * kMinChanceDistance;
+  const double near_share = (num_near + 1.0) / std::max(num_in_view, 1);
+  estimate->chance = std::min(1.0,
+                              std::max(near_share * area / kNearArea,
+                                       M_PI * area / fine.CellsPerMap()));
+  // A block supports the pose if one of its points does.
+  double block_chance = 0.0;
+  for (const auto& [_, size] : block_sizes) {
+    block_chance += (1.0 - std::pow(1.0 - estimate->chance, size)) /
+                    static_cast<double>(block_sizes.size());
+  }
+  estimate->log_false_alarms =
+      LogFalseAlarms(static_cast<int>(block_sizes.size()),
+                     static_cast<int>(support_blocks.size()),
+                     block_chance,
+                     m);
+}
+
 }  // namespace
 
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
-                 PoseEstimate* estimate) {
+                 PoseEstimate* estimate,
+                 int m) {
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
-  estimate->support.clear();
-  int num_in_image = 0, num_near = 0;
+  // The peak is a whole cell, its refinement may come nearer.
+  constexpr double kRefinement = 4.0;
+  estimate->elsewhere.clear();
+  std::vector<PointInView> candidates;
+  std::map<Block, int> block_sizes;
   Eigen::Vector2d xy;
   for (size_t i = 0; i < points_in_world.size(); ++i) {
     if (!IsInImage(camera, estimate->cam_from_world, points_in_world[i], &xy)) {
       continue;
     }
-    ++num_in_image;
     const Eigen::Vector2d p = map_from_image * xy;
+    ++block_sizes[BlockOf(p)];
     const LossMaps::Summary summary = fine.Summarize(i);
-    // The peak is a whole cell, its refinement may come nearer.
-    if (summary.weight <= 0.0 ||
-        (summary.peak - p).norm() > kMaxChanceDistance + 1.0) {
-      continue;
-    }
-    const Eigen::Vector2d peak = RefinePeak(fine, i, summary.peak);
-    const double distance = (peak - p).norm();
-    if (distance <= kMaxSupportDistance) {
-      estimate->support.push_back({i, map_from_image.ToImage(peak)});
-    } else if (distance > kMinChanceDistance &&
-               distance <= kMaxChanceDistance) {
-      ++num_near;
+    const double distance = (summary.peak - p).norm();
+    if (summary.weight <= 0.0 || distance > kMinElsewhereDistance) {
+      estimate->elsewhere.push_back(i);
+    } else if (distance <= kMaxChanceDistance + kRefinement) {
+      candidates.push_back({i, p, summary.peak});
     }
   }
-  // Peaks per area around the projections, or all over a map if that is more.
-  constexpr double kArea = kMaxSupportDistance * kMaxSupportDistance;
-  constexpr double kNearArea = kMaxChanceDistance * kMaxChanceDistance -
-                               kMinChanceDistance * kMinChanceDistance;
-  const double near_share = (num_near + 1.0) / std::max(num_in_image, 1);
-  estimate->chance = std::min(1.0,
-                              std::max(near_share * kArea / kNearArea,
-                                       M_PI * kArea / fine.CellsPerMap()));
+  PoseEstimate best;
+  for (const double radius : kSupportRadii) {
+    PoseEstimate found;
+    FindSupportWithin(radius, fine, candidates, block_sizes, m, &found);
+    if (radius == kSupportRadii[0] ||
+        found.log_false_alarms < best.log_false_alarms) {
+      best = std::move(found);
+    }
+  }
+  estimate->support = std::move(best.support);
+  estimate->support_radius = best.support_radius;
+  estimate->chance = best.chance;
+  estimate->log_false_alarms =
+      std::min(0.0,
+               best.log_false_alarms +
+                   std::log10(static_cast<double>(std::size(kSupportRadii))));
 }
 
 double LogFalseAlarms(int num_points, int num_support, double chance, int m) {
@@ -116,26 +175,22 @@ double LogFalseAlarms(int num_points, int num_support, double chance, int m) {
   return std::min(0.0, log_false_alarms / std::log(10.0));
 }
 
-double LogSignTest(const Camera& camera,
-                   const std::vector<Eigen::Vector3d>& points_in_world,
-                   const MapFromImage& map_from_image,
+double LogSignTest(const MapFromImage& map_from_image,
                    const PoseEstimate& a,
                    const PoseEstimate& b) {
-  std::vector<bool> in_a(points_in_world.size(), false), in_b = in_a;
-  for (const auto& support : a.support) in_a[support.point] = true;
-  for (const auto& support : b.support) in_b[support.point] = true;
-  BlockCounter only_a, only_b;
-  for (size_t i = 0; i < points_in_world.size(); ++i) {
-    Eigen::Vector2d xy_a, xy_b;
-    if (in_a[i] == in_b[i] ||
-        !IsInImage(camera, a.cam_from_world, points_in_world[i], &xy_a) ||
-        !IsInImage(camera, b.cam_from_world, points_in_world[i], &xy_b)) {
-      continue;
+  const auto count = [&](const PoseEstimate& one, const PoseEstimate& other) {
+    const std::set<size_t> elsewhere(other.elsewhere.begin(),
+                                     other.elsewhere.end());
+    BlockCounter blocks;
+    for (const PoseEstimate::Support& support : one.support) {
+      if (elsewhere.count(support.point) > 0) {
+        blocks.Add(map_from_image * support.xy);
+      }
     }
-    (in_a[i] ? only_a : only_b).Add(map_from_image * (in_a[i] ? xy_a : xy_b));
-  }
-  const int num_a = only_a.Count();
-  const int num = num_a + only_b.Count();
+    return blocks.Count();
+  };
+  const int num_a = count(a, b);
+  const int num = num_a + count(b, a);
   double log_sum = -std::numeric_limits<double>::infinity();
   for (int k = num_a; k <= num; ++k) {
     const double log_term = LogBinomial(num, k) - num * std::log(2.0);
@@ -146,16 +201,13 @@ double LogSignTest(const Camera& camera,
   return log_sum / std::log(10.0);
 }
 
-void JudgeAlternative(const Camera& camera,
-                      const std::vector<Eigen::Vector3d>& points_in_world,
-                      const MapFromImage& map_from_image,
+void JudgeAlternative(const MapFromImage& map_from_image,
                       const PoseEstimate& other,
                       PoseEstimate* estimate) {
   if (estimate->verdict != Verdict::kRegistered ||
       other.support.size() <
           kMinAlternativeSupport * estimate->support.size() ||
-      LogSignTest(camera, points_in_world, map_from_image, *estimate, other) <=
-          kMaxLogSignTest) {
+      LogSignTest(map_from_image, *estimate, other) <= kMaxLogSignTest) {
     return;
   }
   std::ostringstream reason;
@@ -199,17 +251,12 @@ Eigen::MatrixXd PoseCovariance(
     const LossMaps& fine,
     const Priors& priors,
     const Rigid3d& cam_from_world,
+    double sigma,
     Eigen::MatrixXd* inverse_hessian) {
-  constexpr double kSigma = 1.0;
   constexpr double kUndeterminedShare = 0.01;
   Eigen::MatrixXd gradients;
-  const Eigen::MatrixXd hessian = JointHessian(camera,
-                                               points_in_world,
-                                               fine,
-                                               kSigma,
-                                               priors,
-                                               cam_from_world,
-                                               &gradients);
+  const Eigen::MatrixXd hessian = JointHessian(
+      camera, points_in_world, fine, sigma, priors, cam_from_world, &gradients);
   const Eigen::Index size = hessian.rows();
   const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
   const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
@@ -271,6 +318,7 @@ void JudgeEvidence(const Camera& camera,
                                          fine,
                                          priors,
                                          estimate->cam_from_world,
+                                         estimate->support_radius,
                                          &inverse_hessian);
   estimate->covariance = joint_covariance.topLeftCorner<6, 6>();
   if (priors.focal_length) {
@@ -292,11 +340,6 @@ void JudgeEvidence(const Camera& camera,
         (estimate->cam_from_world * points_in_world[support.point]).norm());
   }
   const int num_support = support_blocks.Count();
-  estimate->log_false_alarms =
-      LogFalseAlarms(std::max(all_blocks.Count(), num_support),
-                     num_support,
-                     estimate->chance,
-                     priors.focal_length ? 4 : 3);
   if (num_support < kMinSupport ||
       estimate->log_false_alarms > kMaxLogFalseAlarms) {
     std::ostringstream reason;

@@ -13,22 +13,33 @@
 namespace nre {
 
 // Points whose map has its peak this close (map cells) to their projection
-// support a pose.
-constexpr double kMaxSupportDistance = 1.0;
+// support a pose: a cell, or more where blur spreads the peaks of a right pose.
+constexpr double kSupportRadii[] = {1.0, 2.0, 4.0};
 
 // Around its projection by a wrong pose, the peak of a map may lie anywhere,
 // but lies near more often than far, since the coarse maps put the pose where
 // things look alike. How often it lies between these distances (map cells)
-// tells how often it would be within kMaxSupportDistance by chance.
+// tells how often it would be nearer by chance. For all radii the same ring:
+// one farther out would miss what the coarse maps, whose cells are about as
+// large, bring near.
 constexpr double kMinChanceDistance = 4.0;
 constexpr double kMaxChanceDistance = 8.0;
 
-// Fills `estimate->support` and `estimate->chance` for the pose of `estimate`
-// from its fine maps. The peaks are refined by mean shift at sigma = 1 cell.
+// A peak so far from a projection (map cells) is of something else. What looks
+// alike in perspective, as two bays of a facade do, moves peaks by less.
+constexpr double kMinElsewhereDistance = 16.0;
+
+// Fills `estimate->support`, `support_radius`, `elsewhere`, `chance` and
+// `log_false_alarms` for the pose of `estimate` from its fine maps. Of the
+// radii it takes the one with the fewest false alarms, and counts these three
+// times for the choice. Points that lie close together in the image count once,
+// and as supporting if one of them does. The peaks are refined by mean shift at
+// a sigma of the radius. `m`: as for LogFalseAlarms().
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
-                 PoseEstimate* estimate);
+                 PoseEstimate* estimate,
+                 int m = 3);
 
 // log10 of the expected number of poses that `num_support` of `num_points`
 // points would support by chance, each with probability `chance`, if poses go
@@ -43,13 +54,12 @@ double LogFalseAlarms(int num_points,
 
 // log10 of the probability that pose `a` explains at least as many of the
 // points that only one of two poses explains, if both are equally good: the
-// sign test. What a pose explains is its estimate's support. Only points that
-// both poses show in the image count, since the others cannot tell the poses
-// apart, and close neighbours count once. log10(1/2) or so where nothing tells
-// them apart.
-double LogSignTest(const Camera& camera,
-                   const std::vector<Eigen::Vector3d>& points_in_world,
-                   const MapFromImage& map_from_image,
+// sign test. A point tells the poses apart if it supports the one and has its
+// peak elsewhere for the other, which shows it too: not if it is only a bit
+// nearer to the one, as all points may be where the other, right pose sees a
+// repeated structure from another side than the map. Close neighbours count
+// once. log10(1/2) or so where nothing tells the poses apart.
+double LogSignTest(const MapFromImage& map_from_image,
                    const PoseEstimate& a,
                    const PoseEstimate& b);
 
@@ -59,9 +69,7 @@ constexpr double kMinAlternativeSupport = 0.5;
 
 // Turns the verdict `registered` of `estimate` into `rejected` if `other`, the
 // estimate of a different pose, explains the query about as well.
-void JudgeAlternative(const Camera& camera,
-                      const std::vector<Eigen::Vector3d>& points_in_world,
-                      const MapFromImage& map_from_image,
+void JudgeAlternative(const MapFromImage& map_from_image,
                       const PoseEstimate& other,
                       PoseEstimate* estimate);
 
@@ -79,8 +87,8 @@ bool MayBeMirrored(const Camera& camera,
 void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate);
 
 // Covariance of (rotation vector, translation) of a left perturbation of the
-// pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at sigma =
-// 1 cell and J the sum of the outer products of the gradients of blocks of
+// pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at `sigma`
+// cells and J the sum of the outer products of the gradients of blocks of
 // points that lie close together in the image, whose errors are not
 // independent. It holds whether or not the maps know how uncertain they are
 // (Huber, "The behavior of maximum likelihood estimates under nonstandard
@@ -94,6 +102,7 @@ Eigen::MatrixXd PoseCovariance(
     const LossMaps& fine,
     const Priors& priors,
     const Rigid3d& cam_from_world,
+    double sigma = 1.0,
     Eigen::MatrixXd* inverse_hessian = nullptr);
 
 // A registered pose has at most this many false alarms, as log10. Peaks are
@@ -101,9 +110,9 @@ Eigen::MatrixXd PoseCovariance(
 // queries that do not belong to their map, a mirrored facade, reaches -7.
 constexpr double kMaxLogFalseAlarms = -12.0;
 
-// Fills covariance, focal length, evidence, verdict and reason of `estimate`
-// from its pose, its support and its fine maps. `camera` has the focal length
-// found, if `priors` say that it was unknown. `covariance_factor`: see
+// Fills covariance, focal length, verdict and reason of `estimate` from its
+// pose, what FindSupport() found and its fine maps. `camera` has the focal
+// length found, if `priors` say that it was unknown. `covariance_factor`: see
 // MethodInputs.
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,

@@ -274,7 +274,11 @@ PoseEstimate EstimatePoseJointly(
   estimate.focal_scale = pose.focal_scale;
   estimate.fine_cost =
       MeanNre(scaled, points_in_world, *fine_maps, pose.cam_from_world);
-  FindSupport(scaled, points_in_world, *fine_maps, &estimate);
+  FindSupport(scaled,
+              points_in_world,
+              *fine_maps,
+              &estimate,
+              priors.focal_length ? 4 : 3);
   JudgeEvidence(scaled, points_in_world, *fine_maps, &estimate, priors);
   if (priors.OfPose() && estimate.verdict == Verdict::kRegistered) {
     JudgePriors(camera, points_in_world, *fine_maps, priors, pose, &estimate);

@@ -7,13 +7,13 @@ namespace nre {
 
 Eigen::Vector2d RefinePeak(const LossMaps& maps,
                            size_t point,
-                           const Eigen::Vector2d& start) {
-  constexpr double kSigma = 1.0;
+                           const Eigen::Vector2d& start,
+                           double sigma) {
   constexpr int kMaxNumIterations = 20;
   Eigen::Vector2d p = start;
   for (int i = 0; i < kMaxNumIterations; ++i) {
     const Eigen::Vector2d shift =
-        maps.Smoothed(point, p, kSigma, false).mean_shift;
+        maps.Smoothed(point, p, sigma, false).mean_shift;
     p += shift;
     if (shift.norm() < 1e-3) {
       break;

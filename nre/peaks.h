@@ -9,11 +9,12 @@
 
 namespace nre {
 
-// Local maximum of the point's weights, smoothed with sigma = 1 cell, near
+// Local maximum of the point's weights, smoothed with `sigma` cells, near
 // `start`, by mean shift. Map coordinates.
 Eigen::Vector2d RefinePeak(const LossMaps& maps,
                            size_t point,
-                           const Eigen::Vector2d& start);
+                           const Eigen::Vector2d& start,
+                           double sigma = 1.0);
 
 // The maps that are left when a matcher keeps nothing but the peak cell of
 // each: one-hot correspondence maps, whose loss is zero at the peak and

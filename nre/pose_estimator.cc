@@ -138,13 +138,13 @@ class Estimator {
       known.push_back(projections);
     }
     for (PoseEstimate& other : others) {
-      JudgeAlternative(camera_, points_, fine_from_image, *estimate, &other);
+      JudgeAlternative(fine_from_image, *estimate, &other);
       if (other.verdict == Verdict::kRegistered) {
         std::swap(other, *estimate);
       }
     }
     for (const PoseEstimate& other : others) {
-      JudgeAlternative(camera_, points_, fine_from_image, other, estimate);
+      JudgeAlternative(fine_from_image, other, estimate);
     }
   }
 

@@ -107,15 +107,20 @@ struct PoseEstimate {
   double coarse_cost = 0.0;
   double fine_cost = 0.0;
 
-  // Points whose fine map has its peak where the pose projects the point.
+  // Points whose fine map has its peak where the pose projects the point: at
+  // most `support_radius` fine cells away, see FindSupport() in nre/evidence.h.
   struct Support {
     size_t point = 0;    // index into the points given
     Eigen::Vector2d xy;  // sub-pixel peak, image coordinates
   };
   std::vector<Support> support;
+  double support_radius = 1.0;
 
-  // How often chance puts the peak of a map on the projection of its point, as
-  // FindSupport() in nre/evidence.h finds it in the maps themselves.
+  // Points in view whose fine map has its peak far from there, or none at all.
+  std::vector<size_t> elsewhere;
+
+  // How often chance puts the peak of a map so near to the projection of its
+  // point, as FindSupport() finds it in the maps themselves.
   double chance = 1.0;
 
   // log10 of the expected number of poses with as much support by chance; see

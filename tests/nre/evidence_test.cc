@@ -198,8 +198,8 @@ TEST(FindSupport, ListsPointsWhosePeakIsNear) {
   std::vector<double> distances(observed.size());
   for (size_t i = 0; i < observed.size(); ++i) {
     // Clearly within or beyond the limit.
-    distances[i] = i % 2 == 0 ? random.Uniform(0.0, kMaxSupportDistance - 0.1)
-                              : random.Uniform(kMaxSupportDistance + 0.1, 10.0);
+    distances[i] =
+        i % 2 == 0 ? random.Uniform(0.0, 0.9) : random.Uniform(17.0, 25.0);
     observed[i] +=
         kFineStride * distances[i] * random.Normal2(1.0).normalized();
   }
@@ -209,38 +209,88 @@ TEST(FindSupport, ListsPointsWhosePeakIsNear) {
   const auto fine =
       GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
   FindSupport(query.camera, query.points, *fine, &estimate);
+  EXPECT_EQ(estimate.support_radius, 1.0);
   ASSERT_EQ(estimate.support.size(), observed.size() / 2);
+  ASSERT_EQ(estimate.elsewhere.size(), observed.size() / 2);
   for (size_t k = 0; k < estimate.support.size(); ++k) {
     const PoseEstimate::Support& support = estimate.support[k];
     EXPECT_EQ(support.point, 2 * k);
     // The peak is found to a part of a cell.
     EXPECT_LT((support.xy - observed[support.point]).norm(), 0.1);
+    EXPECT_EQ(estimate.elsewhere[k], 2 * k + 1);
   }
 }
 
-// Peaks that lie around the projections, but no more at them than beside them,
-// as where the coarse maps put a wrong pose on what looks alike.
-TEST(JudgeEvidence, RejectsPeaksThatAreOnlyNear) {
-  for (int seed = 0; seed < 5; ++seed) {
-    Random random(8000 + seed);
-    const SyntheticQuery query(500, 30.0, &random);
+// Peaks scatter around the projections, as where the query is blurred: the
+// radius follows.
+TEST(FindSupport, TakesTheRadiusThatThePeaksNeed) {
+  const double scatters[] = {0.3, 1.0, 2.0};  // cells
+  for (int k = 0; k < 3; ++k) {
+    Random random(7100 + k);
+    const SyntheticQuery query(300, 40.0, &random);
     std::vector<Eigen::Vector2d> observed = query.xys;
-    for (Eigen::Vector2d& xy : observed) {
-      xy += random.Normal2(3.0 * kFineStride);
+    for (size_t i = 0; i < observed.size(); ++i) {
+      observed[i] += i % 2 == 0 ? random.Normal2(scatters[k] * kFineStride)
+                                : random.Uniform2(-55.0, 55.0);
     }
     const auto fine =
         GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
     PoseEstimate estimate;
     estimate.cam_from_world = query.cam_from_world;
     FindSupport(query.camera, query.points, *fine, &estimate);
-    // All over a window, so many peaks would be no accident.
-    EXPECT_LT(LogFalseAlarms(500,
-                             static_cast<int>(estimate.support.size()),
-                             M_PI / fine->CellsPerMap()),
-              -6.0);
+    EXPECT_EQ(estimate.support_radius, kSupportRadii[k]);
+    EXPECT_LT(estimate.log_false_alarms, -12.0);
+    // The other half lies anywhere in windows of 64 x 64 cells.
+    EXPECT_NEAR(estimate.chance,
+                0.5 * M_PI * std::pow(estimate.support_radius, 2) / 55.0 / 55.0,
+                0.02 * std::pow(estimate.support_radius, 2));
+    JudgeEvidence(query.camera, query.points, *fine, &estimate);
+    EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+  }
+}
+
+// Where many points crowd a few blocks, one of them is near by chance in most.
+TEST(FindSupport, CrowdedPointsSupportByChance) {
+  Random random(7200);
+  SyntheticQuery query(0, 0.0, &random);
+  for (int i = 0; i < 1200; ++i) {
+    // 40 per block of 16 x 16 px.
+    query.Add({100.0 + 16.0 * (i % 6) + random.Uniform(0.0, 16.0),
+               100.0 + 16.0 * (i / 6 % 5) + random.Uniform(0.0, 16.0)},
+              random.Uniform(3.0, 10.0));
+  }
+  std::vector<Eigen::Vector2d> observed = query.xys;
+  for (Eigen::Vector2d& xy : observed) xy += random.Normal2(8.0 * kFineStride);
+  const auto fine =
+      GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+  PoseEstimate estimate;
+  estimate.cam_from_world = query.cam_from_world;
+  FindSupport(query.camera, query.points, *fine, &estimate);
+  EXPECT_GT(estimate.log_false_alarms, -2.0);
+}
+
+// Peaks that lie around the projections, but no more at them than beside them,
+// as where the coarse maps, whose cells are so large, put a wrong pose on what
+// looks alike.
+TEST(JudgeEvidence, RejectsPeaksThatAreOnlyNear) {
+  constexpr double kScatter = 6.0;  // cells
+  for (int seed = 0; seed < 5; ++seed) {
+    Random random(8000 + seed);
+    const SyntheticQuery query(500, 30.0, &random);
+    std::vector<Eigen::Vector2d> observed = query.xys;
+    for (Eigen::Vector2d& xy : observed) {
+      xy += random.Normal2(kScatter * kFineStride);
+    }
+    const auto fine =
+        GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+    PoseEstimate estimate;
+    estimate.cam_from_world = query.cam_from_world;
+    FindSupport(query.camera, query.points, *fine, &estimate);
+    const double area = std::pow(estimate.support_radius, 2);
     // A distance from a normal distribution in two dimensions.
-    const double near = std::exp(-16.0 / 18.0) - std::exp(-64.0 / 18.0);
-    EXPECT_NEAR(estimate.chance, near / 48.0, 0.002);
+    const double near = std::exp(-0.5 * std::pow(4.0 / kScatter, 2)) -
+                        std::exp(-0.5 * std::pow(8.0 / kScatter, 2));
+    EXPECT_NEAR(estimate.chance, near * area / 48.0, 0.002 * area);
     JudgeEvidence(query.camera, query.points, *fine, &estimate);
     EXPECT_EQ(estimate.verdict, Verdict::kRejected);
     EXPECT_FALSE(estimate.reason.empty());
@@ -248,39 +298,33 @@ TEST(JudgeEvidence, RejectsPeaksThatAreOnlyNear) {
 }
 
 TEST(LogSignTest, IsTheBinomialTail) {
-  Random random(9000);
-  SyntheticQuery query(0, 0.0, &random);
-  // Far enough apart to count each.
-  for (int i = 0; i < 100; ++i) {
-    query.Add({30.0 + 60.0 * (i % 10), 20.0 + 44.0 * (i / 10)}, 5.0);
-  }
   const MapFromImage map =
       SyntheticQuery::MapGeometry(kFineStride).map_from_image;
-  const auto estimate = [&](size_t begin, size_t end) {
+  // Points [begin, end) of 100 support the pose, and those from `elsewhere` on
+  // have their peaks elsewhere. All are far enough apart to count each.
+  const auto estimate = [](size_t begin, size_t end, size_t elsewhere) {
     PoseEstimate estimate;
-    estimate.cam_from_world = query.cam_from_world;
     for (size_t i = begin; i < end; ++i) {
-      estimate.support.push_back({i, query.xys[i]});
+      estimate.support.push_back(
+          {i, {30.0 + 60.0 * (i % 10), 20.0 + 44.0 * (i / 10)}});
     }
+    for (size_t i = 0; i < begin; ++i) estimate.elsewhere.push_back(i);
+    for (size_t i = elsewhere; i < 100; ++i) estimate.elsewhere.push_back(i);
     return estimate;
-  };
-  const auto log_sign_test = [&](const PoseEstimate& a, const PoseEstimate& b) {
-    return LogSignTest(query.camera, query.points, map, a, b);
   };
   // 12 points for the one only, 4 for the other only.
   double expected = 0.0;
   for (int k = 12; k <= 16; ++k) expected += Choose(16, k) / std::pow(2.0, 16);
-  EXPECT_NEAR(log_sign_test(estimate(0, 50), estimate(12, 54)),
+  EXPECT_NEAR(LogSignTest(map, estimate(0, 50, 50), estimate(12, 54, 54)),
               std::log10(expected),
               1e-9);
-  EXPECT_NEAR(log_sign_test(estimate(0, 50), estimate(0, 50)), 0.0, 1e-12);
-
-  // Points that one of the poses does not show tell nothing.
-  PoseEstimate away = estimate(50, 100);
-  away.cam_from_world.rotation =
-      Eigen::AngleAxisd(M_PI, Eigen::Vector3d::UnitX()) *
-      away.cam_from_world.rotation;
-  EXPECT_NEAR(log_sign_test(estimate(0, 50), away), 0.0, 1e-12);
+  EXPECT_NEAR(
+      LogSignTest(map, estimate(0, 50, 50), estimate(0, 50, 50)), 0.0, 1e-12);
+  // A point whose peak is near for the other pose, too, tells nothing; nor does
+  // one that the other pose does not show.
+  PoseEstimate near = estimate(12, 54, 54);
+  near.elsewhere.clear();
+  EXPECT_NEAR(LogSignTest(map, estimate(0, 50, 54), near), 0.0, 1e-12);
 }
 
 PoseEstimate Estimate(const GeneratedQuery& query, uint64_t seed) {

@@ -103,7 +103,7 @@ TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
     PoseEstimate estimate;
     estimate.cam_from_world = pose.cam_from_world;
     const ScaledCamera camera(query.camera, pose.focal_scale);
-    FindSupport(camera, query.points, *maps, &estimate);
+    FindSupport(camera, query.points, *maps, &estimate, 4);
     JudgeEvidence(camera, query.points, *maps, &estimate, UnknownFocalLength());
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
     const Rigid3d difference =
