@@ -274,11 +274,16 @@ bool RefineOnMorePoints(const Camera& camera,
     return false;
   }
   FindSupport(camera, points_in_world, *maps, &refined);
+  // What speaks for the pose is what was found without knowing it.
   refined.chance = estimate->chance;
+  refined.log_false_alarms = estimate->log_false_alarms;
   refined.covariance =
-      covariance_factor *
-      PoseCovariance(
-          camera, points_in_world, *maps, Priors(), refined.cam_from_world);
+      covariance_factor * PoseCovariance(camera,
+                                         points_in_world,
+                                         *maps,
+                                         Priors(),
+                                         refined.cam_from_world,
+                                         estimate->support_radius);
   refined.fine_cost =
       MeanNre(camera, points_in_world, *maps, refined.cam_from_world);
   if (refined.covariance.isZero(0.0)) {
