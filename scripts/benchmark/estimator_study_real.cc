@@ -1,5 +1,6 @@
 #include "scripts/benchmark/estimator_study_real.h"
 
+#include <cmath>
 #include <filesystem>
 #include <vector>
 
@@ -53,6 +54,25 @@ MatchSolver LoRansac(const colmap::Camera& camera) {
   };
 }
 
+// Whether the query shows what the reference shows, and from about there.
+bool ShowsTheSame(const RealPair& pair) {
+  constexpr double kMinShare = 0.5;
+  constexpr double kMaxAngleDeg = 60.0;
+  const double min_cos = std::cos(kMaxAngleDeg * M_PI / 180.0);
+  const Eigen::Vector3d center = ProjectionCenter(pair.cam_from_world);
+  size_t num_shown = 0;
+  Eigen::Vector2d xy;
+  for (size_t i = 0; i < pair.points.size(); ++i) {
+    const Eigen::Vector3d& point = pair.points.xyz[i];
+    num_shown +=
+        pair.camera->Project(pair.cam_from_world * point, &xy, nullptr) &&
+        xy.x() >= 0.0 && xy.x() <= pair.camera->Width() && xy.y() >= 0.0 &&
+        xy.y() <= pair.camera->Height() &&
+        pair.points.views[i].ray.dot((point - center).normalized()) > min_cos;
+  }
+  return num_shown >= kMinShare * pair.points.size();
+}
+
 }  // namespace
 
 MatchSolver PinholeLoRansac(
@@ -100,7 +120,9 @@ void ForEachRealPair(const std::string& folder,
       pair.points = describe({image_ids[i]});
       // One other image is enough to take wrong descriptors from.
       pair.others = describe({image_ids[(i + 1) % image_ids.size()]});
-      visit(pair);
+      if (ShowsTheSame(pair)) {
+        visit(pair);
+      }
     }
   }
 }

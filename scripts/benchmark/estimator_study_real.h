@@ -26,10 +26,13 @@ struct RealPair {
   DescribedPoints others;
 };
 
-// Calls `visit` with all pairs of a scene's folder, query by query. The folder
+// Calls `visit` with the pairs of a scene's folder, query by query. The folder
 // has images/ and either map/, queries.txt and queries_gt.txt, or a model
-// model_txt/, all images of which are queries and references. Throws
-// InputError.
+// model_txt/, all images of which are queries and references. Of other pairs
+// nobody could say how many of the maps are wrong from the outset: only those
+// count where at least half of the reference's points lie in the query's image
+// and are seen there from within 60 degrees of the reference's direction.
+// Throws InputError.
 void ForEachRealPair(const std::string& folder,
                      const FeaturePreset& preset,
                      const std::function<void(const RealPair&)>& visit);
