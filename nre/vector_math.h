@@ -9,8 +9,12 @@
 
 // One function for any x86-64 and two for what the machine turns out to have.
 // Named by level: "arch=haswell" would be chosen on a Haswell and on no other.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__)
 #define NRE_VECTOR_CLONES \
   __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define NRE_VECTOR_CLONES
+#endif
 
 #define NRE_ALWAYS_INLINE inline __attribute__((always_inline))
 

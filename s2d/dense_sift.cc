@@ -8,15 +8,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "nre/error.h"
-
-// The hot loops are flat and vectorised by the compiler, once for every set of
-// instructions; the best one is chosen when the program starts.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__)
-#define NRE_TARGET_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=haswell", "default")))
-#else
-#define NRE_TARGET_CLONES
-#endif
+#include "nre/vector_math.h"
 
 namespace nre {
 namespace {
@@ -75,7 +67,7 @@ int GaussianMargin(double sigma, int stride) {
 // Gradients of row y of the image [height, width], by central differences with
 // the border repeated, spread over the orientations: |g| max(0, cos angle)^16,
 // where the angle is between the gradient and the bin's direction.
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void OrientationRow(
     const float* image, int height, int width, int y, float* row) {
   float cosines[kBins], sines[kBins];
@@ -104,19 +96,19 @@ void OrientationRow(
   }
 }
 
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void Scale(float scale, int size, float* values) {
   for (int i = 0; i < size; ++i) values[i] *= scale;
 }
 
 // sum[i] += weight * values[i].
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void AddScaled(float weight, const float* values, int size, float* sum) {
   for (int i = 0; i < size; ++i) sum[i] += weight * values[i];
 }
 
 // Convolves a row of histograms that has the weights' margin on both sides.
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void ConvolveRow(const float* padded,
                  const float* weights,
                  int num_weights,
@@ -200,7 +192,7 @@ Histograms FirstLevel(const cv::Mat& image, double sigma, int stride) {
 
 // Concatenates the histograms of a row of cells, [width, samples, kBins].
 // `rows`: for every sample the row of its level.
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void GatherRow(const Sample* samples,
                const float* const* rows,
                int num_samples,
@@ -216,7 +208,7 @@ void GatherRow(const Sample* samples,
   }
 }
 
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 float SquaredNorm(const float* values, int size) {
   float sum[kBins] = {};
   for (int i = 0; i < size; i += kBins) {
@@ -228,7 +220,7 @@ float SquaredNorm(const float* values, int size) {
 }
 
 // values = sqrt(sqrt(values)).
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void FourthRoot(int size, float* values) {
   for (int i = 0; i < size; ++i) values[i] = std::sqrt(std::sqrt(values[i]));
 }
@@ -250,12 +242,12 @@ void NormalizeRow(int width, int channels, float min_gradient, float* row) {
   }
 }
 
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void AddTo(const float* values, int size, float* sums) {
   for (int i = 0; i < size; ++i) sums[i] += values[i];
 }
 
-NRE_TARGET_CLONES
+NRE_VECTOR_CLONES
 void SubtractAndNormalize(const float* mean, int size, float* values) {
   for (int i = 0; i < size; ++i) values[i] -= mean[i];
   const float scale =

@@ -111,9 +111,9 @@ void PrintRecalls(const std::vector<StudyRecord>& records,
     }
     if (nre.num > 0 && best.num > 0) {
       std::printf("   %s",
-                  nre.Share() > best.Upper()    ? "above its interval"
+                  nre.Share() == best.Share()   ? "equal"
+                  : nre.Share() > best.Upper()  ? "above its interval"
                   : nre.Share() > best.Share()  ? "above"
-                  : nre.Share() == best.Share() ? "equal"
                   : nre.Share() >= best.Lower() ? "below, within its interval"
                                                 : "BELOW ITS INTERVAL");
     }
