@@ -314,14 +314,14 @@ TEST_F(Commands, LocalizerWritesResultsAndPictures) {
 TEST_F(Commands, ProjectFileAndCommandLine) {
   WriteFile(folder_ / "project.ini",
             "num_references=1\nlog_level=0\n[NreEstimation]\nmax_num_points="
-            "200\nnum_hypotheses=1000\n");
+            "100\nmax_num_refinement_points=200\nnum_hypotheses=1000\n");
   const RunResult result =
       RunColmapNre(Arguments("nre_localizer",
                              {"--query_list_path",
                               scene_.query_list_path,
                               "--project_path",
                               folder_ / "project.ini",
-                              "--NreEstimation.max_num_points",
+                              "--NreEstimation.max_num_refinement_points",
                               "150"}));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const std::vector<nlohmann::json> report = ReadReport(output_path_);
