@@ -13,6 +13,33 @@ namespace {
 
 const PinholeCamera kCamera(640, 480, 500.0, 520.0, 310.0, 250.0);
 
+Eigen::Vector3d RandomPointInFront(Random* random) {
+  Eigen::Vector3d x = random->Uniform3(-3.0, 3.0);
+  x.z() = random->Uniform(0.5, 10.0);
+  return x;
+}
+
+void ExpectSameCamera(const Camera& camera, const Camera& expected) {
+  EXPECT_EQ(camera.Width(), expected.Width());
+  EXPECT_EQ(camera.Height(), expected.Height());
+  EXPECT_DOUBLE_EQ(camera.MeanFocalLength(), expected.MeanFocalLength());
+  Random random(3);
+  for (int i = 0; i < 100; ++i) {
+    const Eigen::Vector3d x = RandomPointInFront(&random);
+    Eigen::Vector2d xy, expected_xy;
+    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
+    ASSERT_TRUE(camera.Project(x, &xy, &jacobian));
+    ASSERT_TRUE(expected.Project(x, &expected_xy, &expected_jacobian));
+    EXPECT_LT((xy - expected_xy).norm(), 1e-9);
+    EXPECT_LT((jacobian - expected_jacobian).norm(), 1e-9);
+    Eigen::Vector3d bearing;
+    ASSERT_TRUE(camera.Unproject(xy, &bearing));
+    EXPECT_LT((bearing - x.normalized()).norm(), 1e-12);
+  }
+  Eigen::Vector2d xy;
+  EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
+}
+
 TEST(PinholeCamera, ProjectsAsItsIntrinsicsSay) {
   Eigen::Vector2d xy;
   ASSERT_TRUE(kCamera.Project({0.4, -0.6, 2.0}, &xy, nullptr));
@@ -24,8 +51,7 @@ TEST(PinholeCamera, ProjectsAsItsIntrinsicsSay) {
 TEST(PinholeCamera, JacobianIsThatOfTheProjection) {
   Random random(1);
   for (int i = 0; i < 100; ++i) {
-    Eigen::Vector3d x = random.Uniform3(-3.0, 3.0);
-    x.z() = random.Uniform(0.5, 10.0);
+    const Eigen::Vector3d x = RandomPointInFront(&random);
     Eigen::Vector2d xy;
     Eigen::Matrix<double, 2, 3> jacobian;
     ASSERT_TRUE(kCamera.Project(x, &xy, &jacobian));
@@ -69,26 +95,14 @@ TEST(PinholeCamera, RefusesPointsWithoutAnImage) {
 }
 
 TEST(ScaledCamera, IsTheCameraWithAnotherFocalLength) {
-  const PinholeCamera expected(640, 480, 1.7 * 500.0, 1.7 * 520.0, 310, 250);
   const ScaledCamera camera(kCamera, 1.7);
-  EXPECT_EQ(camera.Width(), 640);
-  EXPECT_EQ(camera.Height(), 480);
-  EXPECT_DOUBLE_EQ(camera.MeanFocalLength(), expected.MeanFocalLength());
-  Random random(3);
+  ExpectSameCamera(camera,
+                   PinholeCamera(640, 480, 1.7 * 500.0, 1.7 * 520.0, 310, 250));
+  Random random(5);
   for (int i = 0; i < 100; ++i) {
-    Eigen::Vector3d x = random.Uniform3(-3.0, 3.0);
-    x.z() = random.Uniform(0.5, 10.0);
-    Eigen::Vector2d xy, expected_xy;
-    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
-    ASSERT_TRUE(camera.Project(x, &xy, &jacobian));
-    ASSERT_TRUE(expected.Project(x, &expected_xy, &expected_jacobian));
-    EXPECT_LT((xy - expected_xy).norm(), 1e-9);
-    EXPECT_LT((jacobian - expected_jacobian).norm(), 1e-9);
-    Eigen::Vector3d bearing;
-    ASSERT_TRUE(camera.Unproject(xy, &bearing));
-    EXPECT_LT((bearing - x.normalized()).norm(), 1e-12);
-
-    Eigen::Vector2d after, before;
+    const Eigen::Vector3d x = RandomPointInFront(&random);
+    Eigen::Vector2d xy, after, before;
+    ASSERT_TRUE(camera.Project(x, &xy, nullptr));
     ASSERT_TRUE(ScaledCamera(kCamera, 1.7 * std::exp(1e-6))
                     .Project(x, &after, nullptr));
     ASSERT_TRUE(ScaledCamera(kCamera, 1.7 * std::exp(-1e-6))
@@ -96,32 +110,11 @@ TEST(ScaledCamera, IsTheCameraWithAnotherFocalLength) {
     EXPECT_LT((camera.LogScaleJacobian(xy) - (after - before) / 2e-6).norm(),
               1e-6 * (1.0 + xy.norm()));
   }
-  Eigen::Vector2d xy;
-  EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
 }
 
 TEST(FlippedCamera, IsTheCameraOfTheFlippedPicture) {
-  const PinholeCamera expected(640, 480, 500.0, 520.0, 640.0 - 310.0, 250.0);
-  const FlippedCamera camera(kCamera);
-  EXPECT_EQ(camera.Width(), 640);
-  EXPECT_EQ(camera.Height(), 480);
-  EXPECT_DOUBLE_EQ(camera.MeanFocalLength(), expected.MeanFocalLength());
-  Random random(4);
-  for (int i = 0; i < 100; ++i) {
-    Eigen::Vector3d x = random.Uniform3(-3.0, 3.0);
-    x.z() = random.Uniform(0.5, 10.0);
-    Eigen::Vector2d xy, expected_xy;
-    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
-    ASSERT_TRUE(camera.Project(x, &xy, &jacobian));
-    ASSERT_TRUE(expected.Project(x, &expected_xy, &expected_jacobian));
-    EXPECT_LT((xy - expected_xy).norm(), 1e-9);
-    EXPECT_LT((jacobian - expected_jacobian).norm(), 1e-9);
-    Eigen::Vector3d bearing;
-    ASSERT_TRUE(camera.Unproject(xy, &bearing));
-    EXPECT_LT((bearing - x.normalized()).norm(), 1e-12);
-  }
-  Eigen::Vector2d xy;
-  EXPECT_FALSE(camera.Project({0.1, 0.2, -1.0}, &xy, nullptr));
+  ExpectSameCamera(FlippedCamera(kCamera),
+                   PinholeCamera(640, 480, 500.0, 520.0, 640.0 - 310.0, 250.0));
 }
 
 // What has no ProjectMany() of its own.
