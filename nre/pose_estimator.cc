@@ -23,6 +23,10 @@ constexpr double kAlternativeSamples = 0.1;
 
 constexpr int kMaxNumAlternatives = 4;
 
+// Cells of the fine maps that the refinement on more points may move any point
+// by. The verdict is that of the pose before.
+constexpr double kMaxRefinementCells = 8.0;
+
 // Cells of the coarse maps around a pose's projections that are its own.
 constexpr double kOwnCells = 3.0;
 
@@ -263,8 +267,9 @@ bool RefineOnMorePoints(const Camera& camera,
                         const FineMapSource& fine,
                         double covariance_factor,
                         PoseEstimate* estimate) {
-  const std::unique_ptr<LossMaps> maps = fine.Compute(
-      ProjectAll(camera, points_in_world, estimate->cam_from_world));
+  const std::vector<Eigen::Vector2d> before =
+      ProjectAll(camera, points_in_world, estimate->cam_from_world);
+  const std::unique_ptr<LossMaps> maps = fine.Compute(before);
   PoseEstimate refined = *estimate;
   GncOptions gnc;
   gnc.sigmas = {1.0, 0.8, 0.6};
@@ -274,6 +279,17 @@ bool RefineOnMorePoints(const Camera& camera,
     return false;
   }
   FindSupport(camera, points_in_world, *maps, &refined);
+  const std::vector<Eigen::Vector2d> after =
+      ProjectAll(camera, points_in_world, refined.cam_from_world);
+  const double max_move_px =
+      kMaxRefinementCells / maps->geometry().map_from_image.scale.mean();
+  for (const PoseEstimate::Support& support : refined.support) {
+    // Written such that NaN fails.
+    if (!((after[support.point] - before[support.point]).norm() <=
+          max_move_px)) {
+      return false;
+    }
+  }
   // What speaks for the pose is what was found without knowing it.
   refined.chance = estimate->chance;
   refined.log_false_alarms = estimate->log_false_alarms;
