@@ -78,6 +78,7 @@ void FindSupportWithin(double radius,
                        const LossMaps& fine,
                        const std::vector<PointInView>& candidates,
                        const std::map<Block, int>& block_sizes,
+                       size_t num_in_view,
                        int m,
                        PoseEstimate* estimate) {
   estimate->support_radius = radius;
@@ -95,13 +96,11 @@ void FindSupportWithin(double radius,
     }
     num_near += distance > kMinChanceDistance && distance <= kMaxChanceDistance;
   }
-  int num_in_view = 0;
-  for (const auto& [_, size] : block_sizes) num_in_view += size;
   // Peaks per area around the projections, or all over a map if that is more.
   const double area = radius * radius;
   constexpr double kNearArea = kMaxChanceDistance * kMaxChanceDistance -
                                kMinChanceDistance * kMinChanceDistance;
-  const double near_share = (num_near + 1.0) / std::max(num_in_view, 1);
+  const double near_share = (num_near + 1.0) / std::max<size_t>(num_in_view, 1);
   estimate->chance = std::min(1.0,
                               std::max(near_share * area / kNearArea,
                                        M_PI * area / fine.CellsPerMap()));
@@ -129,6 +128,7 @@ void FindSupport(const Camera& camera,
   // The peak is a whole cell, its refinement may come nearer.
   constexpr double kRefinement = 4.0;
   estimate->elsewhere.clear();
+  estimate->num_in_view = 0;
   std::vector<PointInView> candidates;
   std::map<Block, int> block_sizes;
   Eigen::Vector2d xy;
@@ -137,6 +137,7 @@ void FindSupport(const Camera& camera,
       continue;
     }
     const Eigen::Vector2d p = map_from_image * xy;
+    ++estimate->num_in_view;
     ++block_sizes[BlockOf(p)];
     const LossMaps::Summary summary = fine.Summarize(i);
     const double distance = (summary.peak - p).norm();
@@ -149,7 +150,13 @@ void FindSupport(const Camera& camera,
   PoseEstimate best;
   for (const double radius : kSupportRadii) {
     PoseEstimate found;
-    FindSupportWithin(radius, fine, candidates, block_sizes, m, &found);
+    FindSupportWithin(radius,
+                      fine,
+                      candidates,
+                      block_sizes,
+                      estimate->num_in_view,
+                      m,
+                      &found);
     if (radius == kSupportRadii[0] ||
         found.log_false_alarms < best.log_false_alarms) {
       best = std::move(found);
@@ -220,18 +227,9 @@ void JudgeAlternative(const MapFromImage& map_from_image,
   estimate->reason = reason.str();
 }
 
-bool MayBeMirrored(const Camera& camera,
-                   const std::vector<Eigen::Vector3d>& points_in_world,
-                   const PoseEstimate& estimate) {
-  Eigen::Vector2d xy;
-  const auto num_in_image = std::count_if(
-      points_in_world.begin(),
-      points_in_world.end(),
-      [&](const Eigen::Vector3d& point) {
-        return IsInImage(camera, estimate.cam_from_world, point, &xy);
-      });
+bool MayBeMirrored(const PoseEstimate& estimate) {
   return estimate.verdict == Verdict::kRegistered &&
-         estimate.support.size() < kMaxMirroredSupport * num_in_image;
+         estimate.support.size() < kMaxMirroredSupport * estimate.num_in_view;
 }
 
 void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate) {

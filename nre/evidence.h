@@ -29,12 +29,12 @@ constexpr double kMaxChanceDistance = 8.0;
 // alike in perspective, as two bays of a facade do, moves peaks by less.
 constexpr double kMinElsewhereDistance = 16.0;
 
-// Fills `estimate->support`, `support_radius`, `elsewhere`, `chance` and
-// `log_false_alarms` for the pose of `estimate` from its fine maps. Of the
-// radii it takes the one with the fewest false alarms, and counts these three
-// times for the choice. Points that lie close together in the image count once,
-// and as supporting if one of them does. The peaks are refined by mean shift at
-// a sigma of the radius. `m`: as for LogFalseAlarms().
+// Fills `estimate->support`, `num_in_view`, `support_radius`, `elsewhere`,
+// `chance` and `log_false_alarms` for the pose of `estimate` from its fine
+// maps. Of the radii it takes the one with the fewest false alarms, and counts
+// these three times for the choice. Points that lie close together in the image
+// count once, and as supporting if one of them does. The peaks are refined by
+// mean shift at a sigma of the radius. `m`: as for LogFalseAlarms().
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
@@ -78,9 +78,7 @@ void JudgeAlternative(const MapFromImage& map_from_image,
 // most of what is in view. Below this share of it, the picture should be tried
 // flipped left to right (with FlippedCamera).
 constexpr double kMaxMirroredSupport = 0.5;
-bool MayBeMirrored(const Camera& camera,
-                   const std::vector<Eigen::Vector3d>& points_in_world,
-                   const PoseEstimate& estimate);
+bool MayBeMirrored(const PoseEstimate& estimate);
 
 // Turns the verdict `registered` of `estimate` into `rejected` if `flipped`,
 // the estimate from the flipped picture, has more evidence.

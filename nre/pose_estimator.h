@@ -115,8 +115,10 @@ struct PoseEstimate {
   };
   std::vector<Support> support;
   double support_radius = 1.0;
+  size_t num_in_view = 0;  // of the points that might have supported it
 
-  // Points in view whose fine map has its peak far from there, or none at all.
+  // Points in view whose fine map has its peak far from there, or none at all;
+  // indices as those of the support.
   std::vector<size_t> elsewhere;
 
   // How often chance puts the peak of a map so near to the projection of its

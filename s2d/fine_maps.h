@@ -26,8 +26,8 @@ struct FineMapOptions {
   // share / |Omega^|. Cells that are hardly better than chance, of which wrong
   // maps have many, then hardly pull at the pose. 0: as published. Measured on
   // the door of lund_door (which no result is reported for), 0 to 90 % of the
-  // points wrong: errors 0.77 cm with 0; 0.76 with 0.5; 0.74 with 0.8; 0.70
-  // with 0.95; 0.67 with 0.99.
+  // points wrong: errors (geometric mean) 0.77 cm with 0; 0.76 with 0.5; 0.74
+  // with 0.8; 0.70 with 0.95; 0.67 with 0.99.
   double wrong_share = 0.95;
 };
 
@@ -48,8 +48,8 @@ struct FineMapInputs {
 // the mass that the (untruncated) coarse correspondence map gives the window,
 // coarse cells weighted by the area that they share with the window and the
 // image, mixed with a uniform share; |Omega^| = 1 + height * width of the whole
-// fine grid. Several
-// descriptors of a point are fused as in ComputeCoarseMaps().
+// fine grid. Several descriptors of a point are fused as in
+// ComputeCoarseMaps().
 class FineMaps : public FineMapSource {
  public:
   FineMaps(const FineMapInputs& inputs, const FineMapOptions& options)

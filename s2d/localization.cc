@@ -9,7 +9,7 @@
 namespace nre {
 namespace {
 
-DenseFeatures View(const FeatureMap& features) {
+DenseFeatures AsDenseFeatures(const FeatureMap& features) {
   return {features.data.data(),
           features.channels,
           features.height,
@@ -51,35 +51,23 @@ void AppendRows(const std::vector<float>& from,
              from.begin() + end * channels);
 }
 
-// Localize() with all points in all stages.
-PoseEstimate Search(const FeaturePreset& preset,
-                    const QueryFeatures& query,
-                    const Camera& camera,
-                    const DescribedPoints& points,
-                    const NreEstimationOptions& options,
-                    uint64_t seed,
-                    const MatchSolver& lo_ransac,
-                    double* coarse_maps_ms,
-                    const Priors& priors) {
-  Stopwatch stopwatch;
-  const CoarseMaps coarse = ComputeCoarseMaps(
-      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
-  if (coarse_maps_ms != nullptr) {
-    *coarse_maps_ms = stopwatch.LapMs();
+// `num` of `num_all` indices.
+std::vector<size_t> SpreadEvenly(size_t num_all, size_t num) {
+  std::vector<size_t> indices;
+  for (size_t k = 0; k < num; ++k) {
+    indices.push_back(k * num_all / num);
   }
-  const FineMaps fine(
-      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
-      FineMapOptions());
-  const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
-  const MethodInputs inputs = {
-      lo_ransac,
-      SolveMagsac,
-      View(query.fine),
-      first_fine.data(),
-      preset.covariance_factor,
-      points.views.empty() ? nullptr : points.views.data()};
-  return EstimatePose(
-      camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
+  return indices;
+}
+
+// Of an estimate from the points `some`.
+void IndexAmongAll(const std::vector<size_t>& some, PoseEstimate* estimate) {
+  for (PoseEstimate::Support& support : estimate->support) {
+    support.point = some[support.point];
+  }
+  for (size_t& point : estimate->elsewhere) {
+    point = some[point];
+  }
 }
 
 // On small windows, since the pose is known to a fraction of a cell.
@@ -133,39 +121,49 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const MatchSolver& lo_ransac,
                       double* coarse_maps_ms,
                       const Priors& priors) {
-  const size_t num = points.size();
-  const size_t max_num = options.max_num_points;
-  const auto search = [&](const DescribedPoints& some) {
-    return Search(preset,
-                  query,
-                  camera,
-                  some,
-                  options,
-                  seed,
-                  lo_ransac,
-                  coarse_maps_ms,
-                  priors);
-  };
-  if (num <= max_num) {
-    return search(points);
+  const size_t max_num_points = options.max_num_points;
+  if (points.size() > max_num_points) {
+    const std::vector<size_t> some =
+        SpreadEvenly(points.size(), max_num_points);
+    PoseEstimate estimate = Localize(
+        preset,
+        query,
+        camera,
+        Subset(points, some, query.coarse.channels, query.fine.channels),
+        options,
+        seed,
+        lo_ransac,
+        coarse_maps_ms,
+        priors);
+    IndexAmongAll(some, &estimate);
+    if (estimate.verdict == Verdict::kRegistered &&
+        options.method == EstimationMethod::kNre && priors.Empty() &&
+        options.max_num_refinement_points > 0) {
+      Stopwatch stopwatch;
+      Refine(preset, query, camera, points, &estimate);
+      estimate.refinement_ms = stopwatch.LapMs();
+    }
+    return estimate;
   }
-  std::vector<size_t> indices;
-  for (size_t k = 0; k < max_num; ++k) {
-    indices.push_back(k * num / max_num);
+  Stopwatch stopwatch;
+  const CoarseMaps coarse = ComputeCoarseMaps(
+      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
+  if (coarse_maps_ms != nullptr) {
+    *coarse_maps_ms = stopwatch.LapMs();
   }
-  PoseEstimate estimate = search(
-      Subset(points, indices, query.coarse.channels, query.fine.channels));
-  for (PoseEstimate::Support& support : estimate.support) {
-    support.point = indices[support.point];
-  }
-  if (estimate.verdict == Verdict::kRegistered &&
-      options.method == EstimationMethod::kNre && priors.Empty() &&
-      options.max_num_refinement_points > 0) {
-    Stopwatch stopwatch;
-    Refine(preset, query, camera, points, &estimate);
-    estimate.refinement_ms = stopwatch.LapMs();
-  }
-  return estimate;
+  const FineMaps fine(
+      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
+      FineMapOptions());
+  const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
+  const MethodInputs inputs = {
+      lo_ransac,
+      SolveMagsac,
+      AsDenseFeatures(query.fine),
+      first_fine.data(),
+      preset.covariance_factor,
+      points.views.empty() ? nullptr : points.views.data()};
+  return EstimatePose(
+      camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
 }
 
 void RejectMirrored(const FeaturePreset& preset,
@@ -176,15 +174,13 @@ void RejectMirrored(const FeaturePreset& preset,
                     uint64_t seed,
                     const Priors& priors,
                     PoseEstimate* estimate) {
-  if (!MayBeMirrored(camera, points.xyz, *estimate)) {
+  if (!MayBeMirrored(*estimate)) {
     return;
   }
   NreEstimationOptions nre_options = options;
-  if (options.method != EstimationMethod::kNre) {
-    // Their support is not that of a refined pose.
-    nre_options.method = EstimationMethod::kNre;
-    nre_options.max_num_refinement_points = 0;
-  }
+  nre_options.method = EstimationMethod::kNre;
+  // The evidence is that of the search.
+  nre_options.max_num_refinement_points = 0;
   JudgeMirrored(Localize(preset,
                          flipped_features(),
                          FlippedCamera(camera),
