@@ -53,10 +53,11 @@ struct NreEstimationOptions {
   // P3P hypotheses of the sampling stage, and how many there are where fewer
   // left too small a chance of several without a wrong peak.
   int num_hypotheses = 5000;
-  int max_num_hypotheses = 20000;
+  int max_num_hypotheses = 40000;
   // Triplets are drawn among this share of the maps, the most peaked ones.
   double sampling_share = 0.25;
-  // Hypotheses that go through the coarse GNC; the best of them goes on.
+  // Hypotheses that go through the coarse GNC; the best of them goes on. Twice
+  // as many where more had to be sampled.
   int num_refined_hypotheses = 5;
 
   // Of the baselines. How far, in map cells, a right match is off on the coarse

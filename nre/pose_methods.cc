@@ -38,6 +38,8 @@ class NreMethod : public PoseMethod {
       // The same seed: those of the first time are among these.
       MsacOptions more = msac_options;
       more.num_hypotheses = max_num_hypotheses_;
+      // The best one is then often a wrong one.
+      more.max_num_poses *= 2;
       hypotheses = SamplePosesMsac(camera_, points_, coarse, more, seed_);
     }
     std::vector<Rigid3d> poses;
