@@ -105,8 +105,9 @@ class Estimator {
                                const LossMaps& coarse,
                                MapFromImage fine_from_image,
                                PoseEstimate* estimate) const {
-    options.num_hypotheses = std::max(
-        1, static_cast<int>(kAlternativeSamples * options.num_hypotheses));
+    for (int* num : {&options.num_hypotheses, &options.max_num_hypotheses}) {
+      *num = std::max(1, static_cast<int>(kAlternativeSamples * *num));
+    }
     const double min_gain =
         kMinAlternativeShare * Gain(coarse, estimate->msac_cost);
     std::vector<PoseEstimate> others;
