@@ -123,7 +123,9 @@ void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
                  PoseEstimate* estimate,
-                 int m) {
+                 const Priors& priors) {
+  // Points that fix a pose, and a focal length.
+  const int m = priors.focal_length ? 4 : 3;
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   // The peak is a whole cell, its refinement may come nearer.
   constexpr double kRefinement = 4.0;
@@ -296,6 +298,17 @@ Eigen::MatrixXd PoseCovariance(
   return cholesky.solve(half.transpose());
 }
 
+void SetCovariance(const Camera& camera,
+                   const Eigen::MatrixXd& covariance,
+                   PoseEstimate* estimate) {
+  estimate->covariance = covariance.topLeftCorner<6, 6>();
+  estimate->focal_length_px = camera.MeanFocalLength();
+  estimate->focal_length_std_px =
+      covariance.rows() > 6
+          ? estimate->focal_length_px * std::sqrt(covariance(6, 6))
+          : 0.0;
+}
+
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,
@@ -308,21 +321,16 @@ void JudgeEvidence(const Camera& camera,
     estimate->reason = reason;
   };
 
-  estimate->focal_length_px = camera.MeanFocalLength();
   Eigen::MatrixXd inverse_hessian;
-  const Eigen::MatrixXd joint_covariance =
-      covariance_factor * PoseCovariance(camera,
-                                         points_in_world,
-                                         fine,
-                                         priors,
-                                         estimate->cam_from_world,
-                                         estimate->support_radius,
-                                         &inverse_hessian);
-  estimate->covariance = joint_covariance.topLeftCorner<6, 6>();
-  if (priors.focal_length) {
-    estimate->focal_length_std_px =
-        estimate->focal_length_px * std::sqrt(joint_covariance(6, 6));
-  }
+  SetCovariance(camera,
+                covariance_factor * PoseCovariance(camera,
+                                                   points_in_world,
+                                                   fine,
+                                                   priors,
+                                                   estimate->cam_from_world,
+                                                   estimate->support_radius,
+                                                   &inverse_hessian),
+                estimate);
 
   BlockCounter all_blocks, support_blocks;
   Eigen::Vector2d xy;

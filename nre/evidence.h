@@ -34,12 +34,13 @@ constexpr double kMinElsewhereDistance = 16.0;
 // maps. Of the radii it takes the one with the fewest false alarms, and counts
 // these three times for the choice. Points that lie close together in the image
 // count once, and as supporting if one of them does. The peaks are refined by
-// mean shift at a sigma of the radius. `m`: as for LogFalseAlarms().
+// mean shift at a sigma of the radius. `priors`: whether the focal length was
+// unknown.
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
                  PoseEstimate* estimate,
-                 int m = 3);
+                 const Priors& priors = Priors());
 
 // log10 of the expected number of poses that `num_support` of `num_points`
 // points would support by chance, each with probability `chance`, if poses go
@@ -102,6 +103,12 @@ Eigen::MatrixXd PoseCovariance(
     const Rigid3d& cam_from_world,
     double sigma = 1.0,
     Eigen::MatrixXd* inverse_hessian = nullptr);
+
+// Fills pose covariance and focal length of `estimate` from that of six or
+// seven unknowns. `camera` has the focal length found.
+void SetCovariance(const Camera& camera,
+                   const Eigen::MatrixXd& covariance,
+                   PoseEstimate* estimate);
 
 // A registered pose has at most this many false alarms, as log10. Peaks are
 // less independent than the formula takes them to be: the best of 126 generated

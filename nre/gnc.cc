@@ -16,9 +16,6 @@
 namespace nre {
 namespace {
 
-using Vector6d = Eigen::Matrix<double, 6, 1>;
-using Matrix6d = Eigen::Matrix<double, 6, 6>;
-
 // Whether a step from the terms `before` of Eq. 9 to `after` had a net gain of
 // more than `min_gain_ratio` of what it moved.
 bool PassesGainRatioTest(const std::vector<double>& before,
@@ -34,23 +31,31 @@ bool PassesGainRatioTest(const std::vector<double>& before,
 }
 
 // Eq. 9 of all points, to second order in the left perturbation (rotation
-// vector, translation) of the pose.
+// vector, translation) of the pose and, if there are seven unknowns, ln of the
+// focal length.
+template <int kSize>
 struct Expansion {
+  using Vector = Eigen::Matrix<double, kSize, 1>;
+  using Matrix = Eigen::Matrix<double, kSize, kSize>;
+
   std::vector<double> values;  // the points' terms
   double value = 0.0;
   double irls_weight = 0.0;  // sum of the points' W
-  Vector6d gradient = Vector6d::Zero();
-  Matrix6d irls = Matrix6d::Zero();     // J^T J of the mean-shift residuals
-  Matrix6d hessian = Matrix6d::Zero();  // but for the projection's curvature
+  Vector gradient = Vector::Zero();
+  Matrix irls = Matrix::Zero();     // J^T J of the mean-shift residuals
+  Matrix hessian = Matrix::Zero();  // but for the projection's curvature
 };
 
+// `principal_point` is needed with seven unknowns.
+template <int kSize>
 void Expand(const Camera& camera,
+            const Eigen::Vector2d& principal_point,
             const std::vector<Eigen::Vector3d>& points_in_world,
             const LossMaps& maps,
             double sigma,
             const Rigid3d& cam_from_world,
             bool with_hessian,
-            Expansion* expansion) {
+            Expansion<kSize>* expansion) {
   using Matrix3d = Eigen::Matrix3d;
   const MapFromImage& map_from_image = maps.geometry().map_from_image;
   const Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
@@ -61,7 +66,7 @@ void Expand(const Camera& camera,
   expansion->hessian.setZero();
   Eigen::Vector2d xy;
   Eigen::Matrix<double, 2, 3> by_point;
-  Eigen::Matrix<double, 2, 6> by_pose;
+  Eigen::Matrix<double, 2, kSize> by_pose;
   for (size_t i = 0; i < points_in_world.size(); ++i) {
     const Eigen::Vector3d x =
         rotation * points_in_world[i] + cam_from_world.translation;
@@ -78,10 +83,13 @@ void Expand(const Camera& camera,
     // d(exp(w) x + t) = w x x + dt.
     by_point = map_from_image.scale.asDiagonal() * by_point;
     for (int row = 0; row < 2; ++row) {
-      by_pose.block<1, 3>(row, 0) =
+      by_pose.template block<1, 3>(row, 0) =
           x.cross(by_point.row(row).transpose()).transpose();
     }
-    by_pose.rightCols<3>() = by_point;
+    by_pose.template middleCols<3>(3) = by_point;
+    if constexpr (kSize == 7) {
+      by_pose.col(6) = map_from_image.scale.cwiseProduct(xy - principal_point);
+    }
     expansion->gradient.noalias() += by_pose.transpose() * loss.Gradient();
     expansion->irls.noalias() += by_pose.transpose() * (loss.irls * by_pose);
     if (with_hessian) {
@@ -93,31 +101,58 @@ void Expand(const Camera& camera,
       std::accumulate(expansion->values.begin(), expansion->values.end(), 0.0);
 }
 
-Rigid3d Perturb(const Vector6d& perturbation, const Rigid3d& pose) {
-  const Eigen::Vector3d w = perturbation.head<3>();
+template <int kSize>
+FocalPose Perturb(const Eigen::Matrix<double, kSize, 1>& perturbation,
+                  const FocalPose& pose) {
+  const Eigen::Vector3d w = perturbation.template head<3>();
   const double angle = w.norm();
   Rigid3d step;
   if (angle > 0.0) {
     step.rotation = Eigen::AngleAxisd(angle, w / angle);
   }
-  step.translation = perturbation.tail<3>();
-  return step * pose;
+  step.translation = perturbation.template segment<3>(3);
+  FocalPose perturbed = {step * pose.cam_from_world, pose.focal_scale};
+  if constexpr (kSize == 7) {
+    perturbed.focal_scale *= std::exp(perturbation[6]);
+  }
+  return perturbed;
 }
 
-// Minimises Eq. 9 level by level.
+// Minimises Eq. 9 plus PriorCost() level by level: six unknowns, or seven if
+// the focal length is one.
+template <int kSize>
 class DenseGnc {
  public:
+  using Vector = typename Expansion<kSize>::Vector;
+  using Matrix = typename Expansion<kSize>::Matrix;
+
   DenseGnc(const Camera& camera,
            const std::vector<Eigen::Vector3d>& points_in_world,
            const LossMaps& maps,
-           const GncOptions& options)
+           const GncOptions& options,
+           const Priors& priors)
       : camera_(camera),
+        principal_point_(kSize == 7 ? PrincipalPoint(camera)
+                                    : Eigen::Vector2d::Zero()),
         points_in_world_(points_in_world),
         maps_(maps),
-        options_(options) {}
+        options_(options),
+        priors_(priors) {}
 
+  GncSummary Run(FocalPose* pose) {
+    GncSummary summary;
+    for (size_t level = 0; level < options_.sigmas.size(); ++level) {
+      RunLevel(options_.sigmas[level],
+               level + 1 == options_.sigmas.size(),
+               pose,
+               &summary);
+    }
+    return summary;
+  }
+
+ private:
   // The last level goes on to convergence, by Newton's steps if it can.
-  void RunLevel(double sigma, bool last, Rigid3d* pose, GncSummary* summary) {
+  void RunLevel(double sigma, bool last, FocalPose* pose, GncSummary* summary) {
     Expand(sigma, *pose, last, &current_);
     double damping = kInitialDamping;
     double growth = 2.0;
@@ -127,7 +162,7 @@ class DenseGnc {
       if (!(current_.irls_weight > 0.0)) {
         break;  // nothing to see
       }
-      Vector6d step;
+      Vector step;
       newton = newton && NewtonStep(sigma, &step);
       if (!newton && !IrlsStep(damping, &step)) {
         break;
@@ -136,9 +171,11 @@ class DenseGnc {
         summary->converged = true;
         break;
       }
-      const Rigid3d candidate = Perturb(step, *pose);
-      Expand(sigma, candidate, last, &next_);
-      if (!IsBetter()) {
+      const FocalPose candidate = Perturb<kSize>(step, *pose);
+      if (IsInRange(candidate.focal_scale)) {
+        Expand(sigma, candidate, last, &next_);
+      }
+      if (!IsInRange(candidate.focal_scale) || !IsBetter()) {
         if (!newton) {
           damping *= growth;
           growth *= 2.0;
@@ -159,10 +196,10 @@ class DenseGnc {
         break;
       }
     }
-    summary->cost = current_.value;
+    summary->cost =
+        std::accumulate(current_.values.begin(), current_.values.end(), 0.0);
   }
 
- private:
   static constexpr double kInitialDamping = 1e-4;
   static constexpr double kMinDamping = 1e-8;
   // A level is done when a step moves the projections by less than this, root
@@ -171,17 +208,39 @@ class DenseGnc {
   static constexpr double kMinEarlyStepCells = 1e-3;
 
   void Expand(double sigma,
-              const Rigid3d& pose,
+              const FocalPose& pose,
               bool with_hessian,
-              Expansion* expansion) const {
-    nre::Expand(
-        camera_, points_in_world_, maps_, sigma, pose, with_hessian, expansion);
+              Expansion<kSize>* expansion) const {
+    const ScaledCamera scaled(camera_, principal_point_, pose.focal_scale);
+    nre::Expand<kSize>(kSize == 7 ? scaled : camera_,
+                       principal_point_,
+                       points_in_world_,
+                       maps_,
+                       sigma,
+                       pose.cam_from_world,
+                       with_hessian,
+                       expansion);
+    if (priors_.OfPose()) {
+      Eigen::Matrix<double, 6, 1> gradient;
+      const Eigen::Matrix<double, 6, 6> hessian =
+          PriorHessian(priors_, pose.cam_from_world, &gradient);
+      expansion->value += PriorCost(priors_, pose.cam_from_world);
+      expansion->gradient.template head<6>() += gradient;
+      expansion->irls.template topLeftCorner<6, 6>() += hessian;
+      expansion->hessian.template topLeftCorner<6, 6>() += hessian;
+    }
+  }
+
+  bool IsInRange(double focal_scale) const {
+    const double focal_length = focal_scale * camera_.MeanFocalLength();
+    return kSize == 6 || (focal_length >= priors_.focal_length->min_px &&
+                          focal_length <= priors_.focal_length->max_px);
   }
 
   // Newton's step, where the Hessian is positive definite and the step is one
   // that its quadratic model may be trusted with.
-  bool NewtonStep(double sigma, Vector6d* step) const {
-    const Eigen::LLT<Matrix6d> cholesky(current_.hessian);
+  bool NewtonStep(double sigma, Vector* step) const {
+    const Eigen::LLT<Matrix> cholesky(current_.hessian);
     if (cholesky.info() != Eigen::Success) {
       return false;
     }
@@ -189,10 +248,10 @@ class DenseGnc {
     return StepLength(*step) < sigma;  // not if it is NaN
   }
 
-  bool IrlsStep(double damping, Vector6d* step) const {
-    Matrix6d damped = current_.irls;
+  bool IrlsStep(double damping, Vector* step) const {
+    Matrix damped = current_.irls;
     damped.diagonal() *= 1.0 + damping;
-    const Eigen::LLT<Matrix6d> cholesky(damped);
+    const Eigen::LLT<Matrix> cholesky(damped);
     *step = -cholesky.solve(current_.gradient);
     return cholesky.info() == Eigen::Success && step->allFinite();
   }
@@ -204,20 +263,22 @@ class DenseGnc {
     if (std::abs(gain) > 1e-9 * std::abs(current_.value)) {
       return gain > 0.0;
     }
-    const Vector6d scale = current_.irls.diagonal().cwiseInverse();
+    const Vector scale = current_.irls.diagonal().cwiseInverse();
     return next_.gradient.dot(scale.cwiseProduct(next_.gradient)) <
            current_.gradient.dot(scale.cwiseProduct(current_.gradient));
   }
 
-  double StepLength(const Vector6d& step) const {
+  double StepLength(const Vector& step) const {
     return std::sqrt(step.dot(current_.irls * step) / current_.irls_weight);
   }
 
   const Camera& camera_;
+  const Eigen::Vector2d principal_point_;
   const std::vector<Eigen::Vector3d>& points_in_world_;
   const LossMaps& maps_;
   const GncOptions& options_;
-  Expansion current_, next_;
+  const Priors& priors_;
+  Expansion<kSize> current_, next_;
 };
 
 // Ends a level of the schedule by the gain-ratio test.
@@ -270,15 +331,24 @@ GncSummary RefinePoseGnc(const Camera& camera,
                          const LossMaps& maps,
                          const GncOptions& options,
                          Rigid3d* cam_from_world) {
-  DenseGnc gnc(camera, points_in_world, maps, options);
-  GncSummary summary;
-  for (size_t level = 0; level < options.sigmas.size(); ++level) {
-    gnc.RunLevel(options.sigmas[level],
-                 level + 1 == options.sigmas.size(),
-                 cam_from_world,
-                 &summary);
-  }
+  FocalPose pose = {*cam_from_world, 1.0};
+  const GncSummary summary =
+      RefinePoseGnc(camera, points_in_world, maps, options, Priors(), &pose);
+  *cam_from_world = pose.cam_from_world;
   return summary;
+}
+
+GncSummary RefinePoseGnc(const Camera& camera,
+                         const std::vector<Eigen::Vector3d>& points_in_world,
+                         const LossMaps& maps,
+                         const GncOptions& options,
+                         const Priors& priors,
+                         FocalPose* pose) {
+  if (priors.focal_length) {
+    return DenseGnc<7>(camera, points_in_world, maps, options, priors)
+        .Run(pose);
+  }
+  return DenseGnc<6>(camera, points_in_world, maps, options, priors).Run(pose);
 }
 
 GncSummary RefinePoseGncCeres(
@@ -393,9 +463,15 @@ Eigen::Matrix<double, 6, 6> PoseHessian(
     const LossMaps& maps,
     double sigma,
     const Rigid3d& cam_from_world) {
-  Expansion expansion;
-  Expand(
-      camera, points_in_world, maps, sigma, cam_from_world, true, &expansion);
+  Expansion<6> expansion;
+  Expand<6>(camera,
+            Eigen::Vector2d::Zero(),
+            points_in_world,
+            maps,
+            sigma,
+            cam_from_world,
+            true,
+            &expansion);
   return expansion.hessian;
 }
 

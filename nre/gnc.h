@@ -58,10 +58,18 @@ struct FocalPose {
   double focal_scale = 1.0;
 };
 
+// Minimises Eq. 9 plus PriorCost(), and refines the focal length, within its
+// range, if `priors` say that it is unknown. `focal_scale` is otherwise left as
+// it is, and not used.
+GncSummary RefinePoseGnc(const Camera& camera,
+                         const std::vector<Eigen::Vector3d>& points_in_world,
+                         const LossMaps& maps,
+                         const GncOptions& options,
+                         const Priors& priors,
+                         FocalPose* pose);
+
 // The same by Ceres on one NreCostFunction per point, by IRLS steps only. Many
-// times slower; the reference for RefinePoseGnc(), and the way for more
-// unknowns: minimises Eq. 9 plus PriorCost(), and refines the focal length,
-// within its range, if `priors` say that it is unknown.
+// times slower; the reference for RefinePoseGnc().
 GncSummary RefinePoseGncCeres(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

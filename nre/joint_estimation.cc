@@ -35,11 +35,12 @@ void JudgePriors(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
                  const Priors& priors,
+                 double covariance_factor,
                  FocalPose pose,
                  PoseEstimate* estimate) {
   Priors of_maps;
   of_maps.focal_length = priors.focal_length;
-  RefinePoseGncCeres(
+  RefinePoseGnc(
       camera, points_in_world, fine, GncOptions::Coarse(), of_maps, &pose);
   const Eigen::MatrixXd hessian =
       JointHessian(ScaledCamera(camera, pose.focal_scale),
@@ -53,6 +54,7 @@ void JudgePriors(const Camera& camera,
     return;
   }
   const Matrix6d covariance =
+      covariance_factor *
       cholesky.solve(Eigen::MatrixXd::Identity(hessian.rows(), hessian.cols()))
           .topLeftCorner<6, 6>();
   const PriorDistances distances =
@@ -138,12 +140,12 @@ class CoarseStage {
         best_score_ = sampled.score;
         estimate_->msac_cost = Cost(sampled.pose);
       }
-      RefinePoseGncCeres(camera_,
-                         points_,
-                         coarse_,
-                         GncOptions::Coarse(),
-                         priors_,
-                         &sampled.pose);
+      RefinePoseGnc(camera_,
+                    points_,
+                    coarse_,
+                    GncOptions::Coarse(),
+                    priors_,
+                    &sampled.pose);
       const double cost = Cost(sampled.pose);
       const double total_cost = points_.size() * cost +
                                 PriorCost(priors_, sampled.pose.cam_from_world);
@@ -232,6 +234,7 @@ PoseEstimate EstimatePoseJointly(
     const FineMapSource& fine,
     const NreEstimationOptions& options,
     const Priors& priors,
+    double covariance_factor,
     uint64_t seed) {
   MsacOptions msac_options;
   msac_options.num_hypotheses = options.num_hypotheses;
@@ -241,7 +244,7 @@ PoseEstimate EstimatePoseJointly(
 
   PoseEstimate estimate;
   CoarseStage stage(camera, points_in_world, coarse, priors, &estimate);
-  if (priors.focal_length) {
+  if (priors.focal_length && !priors.focal_length->found) {
     const std::vector<double> scales =
         SampleFocalScales(*priors.focal_length, camera);
     MsacOptions focal_options = msac_options;
@@ -267,21 +270,28 @@ PoseEstimate EstimatePoseJointly(
                               pose.cam_from_world));
   estimate.fine_maps_ms = stopwatch.LapMs();
 
-  RefinePoseGncCeres(
+  RefinePoseGnc(
       camera, points_in_world, *fine_maps, GncOptions::Fine(), priors, &pose);
   const ScaledCamera scaled(camera, pose.focal_scale);
   estimate.cam_from_world = pose.cam_from_world;
   estimate.focal_scale = pose.focal_scale;
   estimate.fine_cost =
       MeanNre(scaled, points_in_world, *fine_maps, pose.cam_from_world);
-  FindSupport(scaled,
-              points_in_world,
-              *fine_maps,
-              &estimate,
-              priors.focal_length ? 4 : 3);
-  JudgeEvidence(scaled, points_in_world, *fine_maps, &estimate, priors);
+  FindSupport(scaled, points_in_world, *fine_maps, &estimate, priors);
+  JudgeEvidence(scaled,
+                points_in_world,
+                *fine_maps,
+                &estimate,
+                priors,
+                covariance_factor);
   if (priors.OfPose() && estimate.verdict == Verdict::kRegistered) {
-    JudgePriors(camera, points_in_world, *fine_maps, priors, pose, &estimate);
+    JudgePriors(camera,
+                points_in_world,
+                *fine_maps,
+                priors,
+                covariance_factor,
+                pose,
+                &estimate);
   }
   estimate.fine_gnc_ms = stopwatch.LapMs();
   return estimate;

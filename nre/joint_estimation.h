@@ -32,8 +32,9 @@ Eigen::MatrixXd JointHessian(
 // EstimatePose() with priors that are not empty. Poses are sampled by MSAC, of
 // a few focal lengths all over the range if it is unknown, and the best of all
 // are refined on the coarse maps. With an unknown focal length, that of the
-// best of these is then sampled from again, with all hypotheses. A pose that
-// the fine maps alone would have elsewhere than the priors say is rejected.
+// best of these, or the one found before, is then sampled from, with all
+// hypotheses. A pose that the fine maps alone would have elsewhere than the
+// priors say is rejected. `covariance_factor`: see MethodInputs.
 PoseEstimate EstimatePoseJointly(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
@@ -41,6 +42,7 @@ PoseEstimate EstimatePoseJointly(
     const FineMapSource& fine,
     const NreEstimationOptions& options,
     const Priors& priors,
+    double covariance_factor,
     uint64_t seed);
 
 }  // namespace nre

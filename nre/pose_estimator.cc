@@ -37,11 +37,13 @@ class Estimator {
             const std::vector<Eigen::Vector3d>& points_in_world,
             const FineMapSource& fine,
             const MethodInputs& inputs,
+            const Priors& priors,
             uint64_t seed)
       : camera_(camera),
         points_(points_in_world),
         fine_(fine),
         inputs_(inputs),
+        priors_(priors),
         seed_(seed) {}
 
   // An estimate with its verdict. Fails early if the sampled pose gains, on
@@ -87,12 +89,12 @@ class Estimator {
     }
     estimate.cam_from_world = pose;
     estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);
-    FindSupport(camera_, points_, *fine_maps, &estimate);
+    FindSupport(camera_, points_, *fine_maps, &estimate, priors_);
     JudgeEvidence(camera_,
                   points_,
                   *fine_maps,
                   &estimate,
-                  Priors(),
+                  priors_,
                   inputs_.covariance_factor);
     estimate.fine_gnc_ms = stopwatch.LapMs();
     return estimate;
@@ -172,8 +174,22 @@ class Estimator {
   const std::vector<Eigen::Vector3d>& points_;
   const FineMapSource& fine_;
   const MethodInputs& inputs_;
+  const Priors& priors_;
   const uint64_t seed_;
 };
+
+// A GNC that starts where its minimum is a cell away, or less. Returns false if
+// it does not converge.
+bool RefineNearby(const Camera& camera,
+                  const std::vector<Eigen::Vector3d>& points_in_world,
+                  const LossMaps& maps,
+                  const Priors& priors,
+                  FocalPose* pose) {
+  GncOptions options;
+  options.sigmas = {1.0, 0.8, 0.6};
+  return RefinePoseGnc(camera, points_in_world, maps, options, priors, pose)
+      .converged;
+}
 
 // 0 or a width that the smoothed maps of `re` accept.
 bool IsMaxError(double cells) {
@@ -248,10 +264,19 @@ PoseEstimate EstimatePose(const Camera& camera,
     if (options.method != EstimationMethod::kNre) {
       throw std::invalid_argument("Only the NRE knows what to do with priors.");
     }
-    return EstimatePoseJointly(
-        camera, points_in_world, coarse, fine, options, priors, seed);
+    if (priors.OfPose() || !priors.focal_length->found) {
+      return EstimatePoseJointly(camera,
+                                 points_in_world,
+                                 coarse,
+                                 fine,
+                                 options,
+                                 priors,
+                                 inputs.covariance_factor,
+                                 seed);
+    }
   }
-  const Estimator estimator(camera, points_in_world, fine, inputs, seed);
+  const Estimator estimator(
+      camera, points_in_world, fine, inputs, priors, seed);
   MapFromImage fine_from_image;
   PoseEstimate estimate = estimator.Run(options, coarse, 0.0, &fine_from_image);
   if (estimate.verdict == Verdict::kRegistered) {
@@ -267,21 +292,24 @@ bool RefineOnMorePoints(const Camera& camera,
                         const std::vector<Eigen::Vector3d>& points_in_world,
                         const FineMapSource& fine,
                         double covariance_factor,
+                        const Priors& priors,
                         PoseEstimate* estimate) {
   const std::vector<Eigen::Vector2d> before =
-      ProjectAll(camera, points_in_world, estimate->cam_from_world);
+      ProjectAll(ScaledCamera(camera, estimate->focal_scale),
+                 points_in_world,
+                 estimate->cam_from_world);
   const std::unique_ptr<LossMaps> maps = fine.Compute(before);
-  PoseEstimate refined = *estimate;
-  GncOptions gnc;
-  gnc.sigmas = {1.0, 0.8, 0.6};
-  const GncSummary summary = RefinePoseGnc(
-      camera, points_in_world, *maps, gnc, &refined.cam_from_world);
-  if (!summary.converged) {
+  FocalPose pose = {estimate->cam_from_world, estimate->focal_scale};
+  if (!RefineNearby(camera, points_in_world, *maps, priors, &pose)) {
     return false;
   }
-  FindSupport(camera, points_in_world, *maps, &refined);
+  PoseEstimate refined = *estimate;
+  refined.cam_from_world = pose.cam_from_world;
+  refined.focal_scale = pose.focal_scale;
+  const ScaledCamera scaled(camera, pose.focal_scale);
+  FindSupport(scaled, points_in_world, *maps, &refined, priors);
   const std::vector<Eigen::Vector2d> after =
-      ProjectAll(camera, points_in_world, refined.cam_from_world);
+      ProjectAll(scaled, points_in_world, refined.cam_from_world);
   const double max_move_px =
       kMaxRefinementCells / maps->geometry().map_from_image.scale.mean();
   for (const PoseEstimate::Support& support : refined.support) {
@@ -294,15 +322,16 @@ bool RefineOnMorePoints(const Camera& camera,
   // What speaks for the pose is what was found without knowing it.
   refined.chance = estimate->chance;
   refined.log_false_alarms = estimate->log_false_alarms;
-  refined.covariance =
-      covariance_factor * PoseCovariance(camera,
-                                         points_in_world,
-                                         *maps,
-                                         Priors(),
-                                         refined.cam_from_world,
-                                         estimate->support_radius);
+  SetCovariance(scaled,
+                covariance_factor * PoseCovariance(scaled,
+                                                   points_in_world,
+                                                   *maps,
+                                                   priors,
+                                                   refined.cam_from_world,
+                                                   estimate->support_radius),
+                &refined);
   refined.fine_cost =
-      MeanNre(camera, points_in_world, *maps, refined.cam_from_world);
+      MeanNre(scaled, points_in_world, *maps, refined.cam_from_world);
   if (refined.covariance.isZero(0.0)) {
     return false;
   }

@@ -46,7 +46,7 @@ struct NreEstimationOptions {
   // The baselines see the same maps of the same points as the NRE.
   EstimationMethod method = EstimationMethod::kNre;
   // Points that a pose is searched with at most, and points that a registered
-  // one is refined on at the end (by the NRE, without priors): more points make
+  // one is refined on at the end (by the NRE; 0: it is not): more points make
   // it more exact, but not easier to find.
   int max_num_points = 1000;
   int max_num_refinement_points = 4000;
@@ -158,11 +158,14 @@ struct MethodInputs {
 };
 
 // Estimates the pose that explains all maps, and the focal length if `priors`
-// say that it is unknown. `points_in_world` and the maps of `coarse` go
-// together. Deterministic for a given seed. Whatever the method, its coarse
-// pose says where the fine maps lie, and costs, support, covariance and verdict
-// are those of its pose on the whole maps. Throws std::invalid_argument if
-// `inputs` lacks what the method needs, or if a baseline gets priors.
+// say that it is unknown. One that was found before is held, unless there are
+// priors of the pose; but covariance and verdict are those of a pose whose
+// focal length is unknown, and RefineOnMorePoints() refines both.
+// `points_in_world` and the maps of `coarse` go together. Deterministic for a
+// given seed. Whatever the method, its coarse pose says where the fine maps
+// lie, and costs, support, covariance and verdict are those of its pose on the
+// whole maps. Throws std::invalid_argument if `inputs` lacks what the method
+// needs, or if a baseline gets priors.
 PoseEstimate EstimatePose(const Camera& camera,
                           const std::vector<Eigen::Vector3d>& points_in_world,
                           const LossMaps& coarse,
@@ -174,13 +177,16 @@ PoseEstimate EstimatePose(const Camera& camera,
 
 // Refines a registered estimate on the fine maps of more points than it was
 // found with, or of the same ones, by a GNC that goes no farther than a few
-// cells. Pose, fine cost, support (which then indexes `points_in_world`) and
-// covariance become those on these maps, the evidence stays. Returns false, and
-// changes nothing, where the refinement does not converge nearby.
+// cells. `camera` and `priors` are those that it was found with. Pose, focal
+// length if it is unknown, fine cost, support (which then indexes
+// `points_in_world`) and covariance become those on these maps, the evidence
+// stays. Returns false, and changes nothing, where the refinement does not
+// converge nearby.
 bool RefineOnMorePoints(const Camera& camera,
                         const std::vector<Eigen::Vector3d>& points_in_world,
                         const FineMapSource& fine,
                         double covariance_factor,
+                        const Priors& priors,
                         PoseEstimate* estimate);
 
 }  // namespace nre

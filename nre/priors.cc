@@ -96,14 +96,25 @@ double PriorCost(const Priors& priors, const Rigid3d& cam_from_world) {
   return cost;
 }
 
-Eigen::Matrix<double, 6, 6> PriorHessian(const Priors& priors,
-                                         const Rigid3d& cam_from_world) {
+Eigen::Matrix<double, 6, 6> PriorHessian(
+    const Priors& priors,
+    const Rigid3d& cam_from_world,
+    Eigen::Matrix<double, 6, 1>* gradient) {
   Eigen::Matrix<double, 6, 6> hessian = Eigen::Matrix<double, 6, 6>::Zero();
+  if (gradient != nullptr) {
+    gradient->setZero();
+  }
   const Eigen::Matrix3d rotation = cam_from_world.rotation.toRotationMatrix();
   if (priors.position) {
     // The perturbation turns about the centre: only dt moves it, by -R^T dt.
+    const Eigen::Matrix3d information = priors.position->covariance.inverse();
     hessian.bottomRightCorner<3, 3>() =
-        rotation * priors.position->covariance.inverse() * rotation.transpose();
+        rotation * information * rotation.transpose();
+    if (gradient != nullptr) {
+      gradient->tail<3>() =
+          -rotation * (information * (ProjectionCenter(cam_from_world) -
+                                      priors.position->mean));
+    }
   }
   if (priors.gravity) {
     const Eigen::Vector3d down = rotation * priors.gravity->down_in_world;
@@ -112,6 +123,10 @@ Eigen::Matrix<double, 6, 6> PriorHessian(const Priors& priors,
     hessian.topLeftCorner<3, 3>() =
         (Eigen::Matrix3d::Identity() - down * down.transpose()) /
         (sigma * sigma);
+    if (gradient != nullptr) {
+      gradient->head<3>() =
+          priors.gravity->down_in_cam.cross(down) / (sigma * sigma);
+    }
   }
   return hessian;
 }

@@ -14,6 +14,9 @@ namespace nre {
 struct FocalLengthRange {
   double min_px = 0.0;
   double max_px = 0.0;
+  // That of the camera given is about right, since it was found before: it is
+  // refined, but not searched.
+  bool found = false;
 
   bool Check() const { return min_px > 0.0 && max_px >= min_px; }
 };
@@ -52,9 +55,12 @@ struct Priors {
 double PriorCost(const Priors& priors, const Rigid3d& cam_from_world);
 
 // Hessian of PriorCost (J^T J, exact where the cost is 0) for the left
-// perturbation (rotation vector, translation) of cam_from_world.
-Eigen::Matrix<double, 6, 6> PriorHessian(const Priors& priors,
-                                         const Rigid3d& cam_from_world);
+// perturbation (rotation vector, translation) of cam_from_world. `gradient`, if
+// not null, receives the exact gradient.
+Eigen::Matrix<double, 6, 6> PriorHessian(
+    const Priors& priors,
+    const Rigid3d& cam_from_world,
+    Eigen::Matrix<double, 6, 1>* gradient = nullptr);
 
 // Mahalanobis' distances, squared, of a pose from the priors, where the pose
 // has an error of its own: `covariance` of the left perturbation as above.

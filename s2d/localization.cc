@@ -70,11 +70,43 @@ void IndexAmongAll(const std::vector<size_t>& some, PoseEstimate* estimate) {
   }
 }
 
+// With all of the points.
+PoseEstimate Search(const FeaturePreset& preset,
+                    const QueryFeatures& query,
+                    const Camera& camera,
+                    const DescribedPoints& points,
+                    const NreEstimationOptions& options,
+                    uint64_t seed,
+                    const MatchSolver& lo_ransac,
+                    double* coarse_maps_ms,
+                    const Priors& priors) {
+  Stopwatch stopwatch;
+  const CoarseMaps coarse = ComputeCoarseMaps(
+      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
+  if (coarse_maps_ms != nullptr) {
+    *coarse_maps_ms = stopwatch.LapMs();
+  }
+  const FineMaps fine(
+      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
+      FineMapOptions());
+  const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
+  const MethodInputs inputs = {
+      lo_ransac,
+      SolveMagsac,
+      AsDenseFeatures(query.fine),
+      first_fine.data(),
+      preset.covariance_factor,
+      points.views.empty() ? nullptr : points.views.data()};
+  return EstimatePose(
+      camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
+}
+
 // On small windows, since the pose is known to a fraction of a cell.
 void Refine(const FeaturePreset& preset,
             const QueryFeatures& query,
             const Camera& camera,
             const DescribedPoints& points,
+            const Priors& priors,
             PoseEstimate* estimate) {
   FineMapOptions options;
   options.window_size = 32;
@@ -86,6 +118,7 @@ void Refine(const FeaturePreset& preset,
       FineMaps(InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
                options),
       preset.covariance_factor,
+      priors,
       estimate);
 }
 
@@ -121,49 +154,37 @@ PoseEstimate Localize(const FeaturePreset& preset,
                       const MatchSolver& lo_ransac,
                       double* coarse_maps_ms,
                       const Priors& priors) {
+  const auto search = [&](const DescribedPoints& some) {
+    return Search(preset,
+                  query,
+                  camera,
+                  some,
+                  options,
+                  seed,
+                  lo_ransac,
+                  coarse_maps_ms,
+                  priors);
+  };
   const size_t max_num_points = options.max_num_points;
-  if (points.size() > max_num_points) {
+  PoseEstimate estimate;
+  if (points.size() <= max_num_points) {
+    estimate = search(points);
+  } else {
     const std::vector<size_t> some =
         SpreadEvenly(points.size(), max_num_points);
-    PoseEstimate estimate = Localize(
-        preset,
-        query,
-        camera,
-        Subset(points, some, query.coarse.channels, query.fine.channels),
-        options,
-        seed,
-        lo_ransac,
-        coarse_maps_ms,
-        priors);
+    estimate = search(
+        Subset(points, some, query.coarse.channels, query.fine.channels));
     IndexAmongAll(some, &estimate);
-    if (estimate.verdict == Verdict::kRegistered &&
-        options.method == EstimationMethod::kNre && priors.Empty() &&
-        options.max_num_refinement_points > 0) {
-      Stopwatch stopwatch;
-      Refine(preset, query, camera, points, &estimate);
-      estimate.refinement_ms = stopwatch.LapMs();
-    }
-    return estimate;
   }
-  Stopwatch stopwatch;
-  const CoarseMaps coarse = ComputeCoarseMaps(
-      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
-  if (coarse_maps_ms != nullptr) {
-    *coarse_maps_ms = stopwatch.LapMs();
+  if (estimate.verdict == Verdict::kRegistered &&
+      options.method == EstimationMethod::kNre &&
+      options.max_num_refinement_points > 0 &&
+      (points.size() > max_num_points || priors.focal_length)) {
+    Stopwatch stopwatch;
+    Refine(preset, query, camera, points, priors, &estimate);
+    estimate.refinement_ms = stopwatch.LapMs();
   }
-  const FineMaps fine(
-      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
-      FineMapOptions());
-  const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
-  const MethodInputs inputs = {
-      lo_ransac,
-      SolveMagsac,
-      AsDenseFeatures(query.fine),
-      first_fine.data(),
-      preset.covariance_factor,
-      points.views.empty() ? nullptr : points.views.data()};
-  return EstimatePose(
-      camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
+  return estimate;
 }
 
 void RejectMirrored(const FeaturePreset& preset,

@@ -39,12 +39,12 @@ struct QueryFeatures {
 };
 
 // Of more than `options.max_num_points` points, every k-th serves to find the
-// pose; a registered one is then refined on all of them (but by the NRE only,
-// and not with priors). The estimate's `support[i].point` indexes `points`.
-// Feature-metric refinement takes the first descriptor of a point that has
-// several. `lo_ransac` is needed by methods that use it, and may else be null.
-// `coarse_maps_ms`, if not null, receives the time of the coarse maps.
-// `priors`: see EstimatePose().
+// pose; a registered one is then refined on all of them (but by the NRE only),
+// as is one with a focal length that was unknown, however many there are. The
+// estimate's `support[i].point` indexes `points`. Feature-metric refinement
+// takes the first descriptor of a point that has several. `lo_ransac` is needed
+// by methods that use it, and may else be null. `coarse_maps_ms`, if not null,
+// receives the time of the coarse maps. `priors`: see EstimatePose().
 PoseEstimate Localize(const FeaturePreset& preset,
                       const QueryFeatures& query,
                       const Camera& camera,

@@ -160,7 +160,7 @@ QueryResult LocalizationController::LocalizeQuery(
 void LocalizationController::Estimate(const Query& query,
                                       const QueryReferences& given,
                                       QueryResult* result) {
-  const std::unique_ptr<Camera> camera = CreateCamera(query.camera);
+  std::unique_ptr<Camera> camera = CreateCamera(query.camera);
   const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
   const Priors priors = PriorsOf(query);
   result->focal_length_estimated = priors.focal_length.has_value();
@@ -207,8 +207,12 @@ void LocalizationController::Estimate(const Query& query,
     result->choose_references_ms = stopwatch.LapMs();
   }
 
+  const auto set_focal_length = [&](double scale) {
+    camera = CreateCamera(ScaleFocalLength(query.camera, scale));
+  };
   DescribedPoints points;
-  const auto look = [&]() {
+  const auto look = [&](const NreEstimationOptions& estimation,
+                        const Priors& all_priors) {
     points = Describe(image_ids, features, *camera, view, result);
     result->describe_references_ms += stopwatch.LapMs();
     double coarse_maps_ms = 0.0;
@@ -216,15 +220,33 @@ void LocalizationController::Estimate(const Query& query,
                                 features,
                                 *camera,
                                 points,
-                                options_.estimation,
+                                estimation,
                                 seed,
                                 LoRansac(query.camera),
                                 &coarse_maps_ms,
-                                priors);
+                                all_priors);
     result->coarse_maps_ms += coarse_maps_ms;
     stopwatch.LapMs();
   };
-  look();
+  Priors priors_of_look = priors;
+  double found_scale = 1.0;
+  if (priors.focal_length) {
+    // A first look finds the focal length, from which the view follows.
+    NreEstimationOptions search = options_.estimation;
+    search.max_num_refinement_points = 0;
+    look(search, priors);
+    if (result->estimate.verdict != Verdict::kFailed) {
+      priors_of_look.focal_length->found = true;
+      found_scale = result->estimate.focal_scale;
+      set_focal_length(found_scale);
+      view = ViewOf(*camera, image_ids);
+      features = extract(image);
+      result->features_ms += stopwatch.LapMs();
+    }
+  }
+  if (!priors.focal_length || priors_of_look.focal_length->found) {
+    look(options_.estimation, priors_of_look);
+  }
   if (result->estimate.verdict == Verdict::kRejected &&
       result->estimate.log_false_alarms > kMaxLogFalseAlarms &&
       !view.shows_part) {
@@ -232,12 +254,16 @@ void LocalizationController::Estimate(const Query& query,
     view = WithCoarserDetails(view);
     features.fine = preset_.fine->Extract(image, view.fine_scale);
     result->features_ms += stopwatch.LapMs();
-    look();
+    look(options_.estimation, priors_of_look);
+  }
+  if (priors.focal_length) {
+    result->estimate.focal_scale *= found_scale;
+    set_focal_length(result->estimate.focal_scale);
   }
   RejectMirrored(
       preset_,
       [&] { return extract(FlipLeftRight(image)); },
-      ScaledCamera(*camera, result->estimate.focal_scale),
+      *camera,
       points,
       options_.estimation,
       seed,
@@ -246,11 +272,7 @@ void LocalizationController::Estimate(const Query& query,
   result->camera_params = CameraParams(
       ScaleFocalLength(query.camera, result->estimate.focal_scale));
   if (!options_.picture_path.empty() && points.size() > 0) {
-    DrawPictures(image,
-                 ScaledCamera(*camera, result->estimate.focal_scale),
-                 features,
-                 points,
-                 *result);
+    DrawPictures(image, *camera, features, points, *result);
     result->pictures_ms = stopwatch.LapMs();
   }
 }

@@ -136,7 +136,7 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("NreEstimation.max_num_refinement_points",
               &estimation.max_num_refinement_points,
               "points that a registered pose is refined on at most (by the "
-              "method nre, without priors)");
+              "method nre)");
   parser->Add("NreEstimation.fusion",
               &options->fusion,
               "map of a point from its descriptors in several references: "

@@ -210,6 +210,75 @@ TEST(RefinePoseGnc, DenseAndCeresFindTheSamePose) {
                  std::to_string(1e6 * worst_distance) + "e-6");
 }
 
+// The same with more unknowns and with priors, which pull at the pose.
+TEST(RefinePoseGnc, DenseAndCeresFindTheSameFocalLength) {
+  Priors of_pose, focal, all;
+  focal.focal_length = {100.0, 2000.0};
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(150, 20.0, &random);
+    const std::vector<Eigen::Vector2d> observed =
+        query.Observe(2.0, 0.4, &random);
+    const auto maps = GaussianFineMaps(observed, 4, 1.0).Compute(query.xys);
+    of_pose.position = PositionPrior();
+    of_pose.position->mean =
+        ProjectionCenter(query.cam_from_world) + random.Normal3(0.05);
+    of_pose.position->covariance *= 1e-3;
+    of_pose.gravity = GravityPrior();
+    of_pose.gravity->down_in_cam =
+        (query.cam_from_world.rotation * of_pose.gravity->down_in_world +
+         random.Normal3(0.01))
+            .normalized();
+    of_pose.gravity->stddev_deg = 0.5;
+    all = of_pose;
+    all.focal_length = focal.focal_length;
+    const FocalPose start = {
+        MoveAway(query.cam_from_world, 0.005, 0.02, &random), 1.01};
+    for (const Priors& priors : {of_pose, focal, all}) {
+      GncOptions options;
+      options.max_num_iterations = 5000;
+      FocalPose dense = start, reference = start;
+      if (!priors.focal_length) {
+        dense.focal_scale = reference.focal_scale = 1.0;
+      }
+      const GncSummary summary = RefinePoseGnc(
+          query.camera, query.points, *maps, options, priors, &dense);
+      const GncSummary reference_summary = RefinePoseGncCeres(
+          query.camera, query.points, *maps, options, priors, &reference);
+      EXPECT_TRUE(summary.converged);
+      EXPECT_TRUE(reference_summary.converged);
+      EXPECT_NEAR(
+          summary.cost, reference_summary.cost, 1e-6 * std::abs(summary.cost));
+      EXPECT_LT(
+          RotationErrorDeg(dense.cam_from_world, reference.cam_from_world) *
+              M_PI / 180.0,
+          1e-6);
+      EXPECT_LT(CenterError(dense.cam_from_world, reference.cam_from_world),
+                6.5e-6);  // points are that far on average
+      EXPECT_NEAR(dense.focal_scale, reference.focal_scale, 1e-6);
+      EXPECT_EQ(dense.focal_scale == 1.0, !priors.focal_length);
+    }
+  }
+}
+
+TEST(RefinePoseGnc, TheFocalLengthStaysInItsRange) {
+  Random random(1);
+  const SyntheticQuery query(150, 20.0, &random);
+  const auto maps = GaussianFineMaps(query.xys, 2, 0.8).Compute(query.xys);
+  const double true_focal_length = query.camera.MeanFocalLength();
+  Priors priors;
+  priors.focal_length = {1.005 * true_focal_length, 2.0 * true_focal_length};
+  FocalPose pose = {query.cam_from_world, 1.01};
+  RefinePoseGnc(
+      query.camera, query.points, *maps, GncOptions::Fine(), priors, &pose);
+  EXPECT_GE(pose.focal_scale, 1.005);
+  EXPECT_LT(pose.focal_scale, 1.01);
+  priors.focal_length->min_px = 0.5 * true_focal_length;
+  RefinePoseGnc(
+      query.camera, query.points, *maps, GncOptions::Fine(), priors, &pose);
+  EXPECT_NEAR(pose.focal_scale, 1.0, 1e-3);
+}
+
 TEST(RefinePoseGnc, ConvergesFromSeveralCellsAway) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     Random random(seed);

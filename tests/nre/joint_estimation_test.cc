@@ -103,7 +103,7 @@ TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
     PoseEstimate estimate;
     estimate.cam_from_world = pose.cam_from_world;
     const ScaledCamera camera(query.camera, pose.focal_scale);
-    FindSupport(camera, query.points, *maps, &estimate, 4);
+    FindSupport(camera, query.points, *maps, &estimate, UnknownFocalLength());
     JudgeEvidence(camera, query.points, *maps, &estimate, UnknownFocalLength());
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
     const Rigid3d difference =
@@ -144,6 +144,14 @@ TEST(EstimatePoseJointly, APlaneSeenHeadOnIsNotRegistered) {
         << estimate.focal_length_px;
     EXPECT_NE(estimate.reason.find("uncertain"), std::string::npos)
         << estimate.reason;
+    // Nor is it once a focal length was found: it is as uncertain.
+    Priors found = UnknownFocalLength();
+    found.focal_length->found = true;
+    const PoseEstimate again =
+        Estimate(query.camera, query, observed, found, seed);
+    EXPECT_EQ(again.verdict, Verdict::kRejected);
+    EXPECT_NE(again.reason.find("uncertain"), std::string::npos)
+        << again.reason;
     // With a known focal length it is.
     const PoseEstimate known =
         Estimate(query.camera, query, observed, Priors(), seed);

@@ -1,5 +1,6 @@
 #include "nre/pose_estimator.h"
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -102,23 +103,33 @@ TEST(EstimatePose, FailsWithAReason) {
 struct Refinement {
   SyntheticQuery query;
   std::vector<Eigen::Vector2d> observed;
-  PoseEstimate found;
+  std::vector<Eigen::Vector3d> first_points;
+  std::vector<Eigen::Vector2d> first_observed;
 
-  explicit Refinement(uint64_t seed) : Refinement(Random(seed), seed) {}
+  explicit Refinement(uint64_t seed) : Refinement(Random(seed)) {}
 
-  explicit Refinement(Random random, uint64_t seed)
+  explicit Refinement(Random random)
       : query(1000, 20.0, &random), observed(query.Observe(1.5, 0.4, &random)) {
     constexpr int kNumFirst = 100;
-    SyntheticQuery some = query;
-    some.points.resize(kNumFirst);
-    const std::vector<Eigen::Vector2d> first(observed.begin(),
-                                             observed.begin() + kNumFirst);
-    found = EstimatePose(some.camera,
-                         some.points,
-                         MakeCoarseMaps(first, 8, 1.0),
-                         GaussianFineMaps(first, 2, 0.8),
-                         NreEstimationOptions(),
-                         seed);
+    first_points.assign(query.points.begin(), query.points.begin() + kNumFirst);
+    first_observed.assign(observed.begin(), observed.begin() + kNumFirst);
+  }
+
+  PoseEstimate Find(const Camera& camera,
+                    const Priors& priors,
+                    uint64_t seed) const {
+    return EstimatePose(camera,
+                        first_points,
+                        MakeCoarseMaps(first_observed, 8, 1.0),
+                        GaussianFineMaps(first_observed, 2, 0.8),
+                        NreEstimationOptions(),
+                        seed,
+                        MethodInputs(),
+                        priors);
+  }
+
+  PoseEstimate Find(uint64_t seed) const {
+    return Find(query.camera, Priors(), seed);
   }
 };
 
@@ -127,7 +138,8 @@ TEST(RefineOnMorePoints, IsMoreExact) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     const Refinement refinement(seed);
     const SyntheticQuery& query = refinement.query;
-    PoseEstimate estimate = refinement.found;
+    PoseEstimate estimate = refinement.Find(seed);
+    const double log_false_alarms = estimate.log_false_alarms;
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
     const size_t num_support = estimate.support.size();
     const double trace = estimate.covariance.trace();
@@ -137,11 +149,12 @@ TEST(RefineOnMorePoints, IsMoreExact) {
                            query.points,
                            GaussianFineMaps(refinement.observed, 2, 0.8),
                            1.0,
+                           Priors(),
                            &estimate));
     after += CenterError(estimate.cam_from_world, query.cam_from_world);
     EXPECT_GT(estimate.support.size(), 5 * num_support);
     EXPECT_LT(estimate.covariance.trace(), 0.5 * trace);
-    EXPECT_EQ(estimate.log_false_alarms, refinement.found.log_false_alarms);
+    EXPECT_EQ(estimate.log_false_alarms, log_false_alarms);
     for (const PoseEstimate::Support& support : estimate.support) {
       EXPECT_LT((support.xy - query.xys[support.point]).norm(), 8.0);
     }
@@ -150,20 +163,68 @@ TEST(RefineOnMorePoints, IsMoreExact) {
   EXPECT_LT(after, before / 2.0);
 }
 
+// Found with a focal length that is off by 1 %, as a first look may leave it.
+TEST(RefineOnMorePoints, FindsTheFocalLength) {
+  Priors priors;
+  priors.focal_length = {100.0, 3000.0, /*found=*/true};
+  double before = 0.0, after = 0.0, normalized2 = 0.0;
+  constexpr int kNumTrials = 20;
+  for (uint64_t seed = 1; seed <= kNumTrials; ++seed) {
+    const Refinement refinement(seed);
+    const SyntheticQuery& query = refinement.query;
+    const double true_focal_length = query.camera.MeanFocalLength();
+    const ScaledCamera camera(query.camera, seed % 2 == 0 ? 0.99 : 1.01);
+    PoseEstimate estimate = refinement.Find(camera, priors, seed);
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    // It is held, but its uncertainty is that of one that is not known.
+    EXPECT_EQ(estimate.focal_scale, 1.0);
+    EXPECT_GT(estimate.focal_length_std_px, 0.0);
+    const double std_before = estimate.focal_length_std_px;
+    const double log_false_alarms = estimate.log_false_alarms;
+    before += CenterError(estimate.cam_from_world, query.cam_from_world);
+    ASSERT_TRUE(
+        RefineOnMorePoints(camera,
+                           query.points,
+                           GaussianFineMaps(refinement.observed, 2, 0.8),
+                           1.0,
+                           priors,
+                           &estimate));
+    after += CenterError(estimate.cam_from_world, query.cam_from_world);
+    EXPECT_NEAR(estimate.focal_length_px,
+                estimate.focal_scale * camera.MeanFocalLength(),
+                1e-9);
+    const double error = estimate.focal_length_px - true_focal_length;
+    EXPECT_LT(std::abs(error), 0.004 * true_focal_length);
+    EXPECT_LT(estimate.focal_length_std_px, 0.6 * std_before);
+    normalized2 +=
+        std::pow(error / estimate.focal_length_std_px, 2) / kNumTrials;
+    EXPECT_EQ(estimate.log_false_alarms, log_false_alarms);
+    EXPECT_GT(estimate.support.size(), 300u);
+    for (const PoseEstimate::Support& support : estimate.support) {
+      EXPECT_LT((support.xy - query.xys[support.point]).norm(), 8.0);
+    }
+  }
+  EXPECT_LT(after, before / 2.0);
+  EXPECT_GT(normalized2, 0.4);
+  EXPECT_LT(normalized2, 2.5);
+}
+
 TEST(RefineOnMorePoints, LeavesThePoseWhereTheMapsSayNothing) {
   const Refinement refinement(1);
-  PoseEstimate estimate = refinement.found;
+  const PoseEstimate found = refinement.Find(1);
+  PoseEstimate estimate = found;
   const std::vector<Eigen::Vector2d> nowhere(refinement.observed.size(),
                                              Eigen::Vector2d(-1e4, -1e4));
   EXPECT_FALSE(RefineOnMorePoints(refinement.query.camera,
                                   refinement.query.points,
                                   GaussianFineMaps(nowhere, 2, 0.8),
                                   1.0,
+                                  Priors(),
                                   &estimate));
   EXPECT_EQ(estimate.cam_from_world.translation,
-            refinement.found.cam_from_world.translation);
-  EXPECT_EQ(estimate.covariance, refinement.found.covariance);
-  EXPECT_EQ(estimate.support.size(), refinement.found.support.size());
+            found.cam_from_world.translation);
+  EXPECT_EQ(estimate.covariance, found.covariance);
+  EXPECT_EQ(estimate.support.size(), found.support.size());
 }
 
 TEST(VerdictName, NamesAll) {

@@ -128,6 +128,26 @@ TEST(Priors, HessianIsThatOfTheCostAtItsPeak) {
   }
 }
 
+// Far from the peak, too.
+TEST(Priors, GradientIsThatOfTheCost) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    Random random(seed);
+    const Priors priors = RandomPriors(&random);
+    const Rigid3d pose = random.Pose();
+    Vector6d gradient;
+    PriorHessian(priors, pose, &gradient);
+    constexpr double kStep = 1e-5;
+    for (int i = 0; i < 6; ++i) {
+      const Vector6d step = kStep * Vector6d::Unit(i);
+      EXPECT_NEAR(gradient[i],
+                  (PriorCost(priors, PerturbLeft(step, pose)) -
+                   PriorCost(priors, PerturbLeft(-step, pose))) /
+                      (2.0 * kStep),
+                  1e-6 * gradient.norm());
+    }
+  }
+}
+
 // Poses and priors drawn from what they say of themselves.
 TEST(DistancesFromPriors, AreChiSquare) {
   constexpr int kNumTrials = 4000;

@@ -38,7 +38,8 @@ struct Example {
 
   PoseEstimate Run(const Camera& camera,
                    double* coarse_maps_ms,
-                   const NreEstimationOptions& options = {}) const {
+                   const NreEstimationOptions& options = {},
+                   const Priors& priors = Priors()) const {
     return Localize(preset,
                     features,
                     camera,
@@ -46,7 +47,8 @@ struct Example {
                     options,
                     /*seed=*/1,
                     /*lo_ransac=*/nullptr,
-                    coarse_maps_ms);
+                    coarse_maps_ms,
+                    priors);
   }
 };
 
@@ -100,6 +102,30 @@ TEST(Localize, RefinesThePoseOnAllPoints) {
   for (const PoseEstimate::Support& support : other.support) {
     EXPECT_EQ(support.point % 6, 0u);
     EXPECT_LT((support.xy - query.xys[support.point]).norm(), 5.0);
+  }
+}
+
+// However few points there are.
+TEST(Localize, RefinesAFocalLengthThatWasFound) {
+  Random random(6);
+  const SyntheticQuery query(600, 30.0, &random);
+  const Example example(query, 0.4, &random);
+  const ScaledCamera camera(query.camera, 1.01);
+  Priors priors;
+  priors.focal_length = {100.0, 3000.0, /*found=*/true};
+  for (const int max_num_points : {200, 1000}) {
+    NreEstimationOptions options;
+    options.max_num_points = max_num_points;
+    const PoseEstimate estimate = example.Run(camera, nullptr, options, priors);
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    EXPECT_NEAR(estimate.focal_scale, 1.0 / 1.01, 1e-3);
+    EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.02);
+    EXPECT_GT(estimate.support.size(), 200u);
+    for (const PoseEstimate::Support& support : estimate.support) {
+      EXPECT_LT((support.xy - query.xys[support.point]).norm(), 5.0);
+    }
+    options.max_num_refinement_points = 0;
+    EXPECT_EQ(example.Run(camera, nullptr, options, priors).focal_scale, 1.0);
   }
 }
 

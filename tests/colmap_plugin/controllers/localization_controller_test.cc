@@ -109,6 +109,38 @@ TEST_F(LocalizationControllerTest, CroppedAndTinyQueries) {
   }
 }
 
+// A quarter of the pixels of the references: the view follows from the focal
+// length that was found.
+TEST_F(LocalizationControllerTest,
+       UnknownFocalLengthsAreLookedAtLikeKnownOnes) {
+  const cv::Mat picture = cv::imread(scene_.image_path + "/q0.png");
+  cv::Mat small;
+  cv::resize(picture, small, {240, 180}, 0.0, 0.0, cv::INTER_AREA);
+  cv::imwrite(scene_.image_path + "/known.png", small);
+  cv::imwrite(scene_.image_path + "/unknown.png", small);
+  WriteFile(scene_.query_list_path,
+            "known.png PINHOLE 240 180 210 210 120 90\n"
+            "unknown.png PINHOLE 240 180 0 0 120 90\n");
+  queries_ = ReadQueryList(scene_.query_list_path);
+  const std::vector<QueryResult> results = Run({Given({2, 1}), Given({2, 1})});
+  const PoseEstimate& known = results[0].estimate;
+  const PoseEstimate& unknown = results[1].estimate;
+  ASSERT_EQ(unknown.verdict, Verdict::kRegistered) << unknown.reason;
+  EXPECT_FALSE(results[0].focal_length_estimated);
+  EXPECT_TRUE(results[1].focal_length_estimated);
+  EXPECT_NEAR(unknown.focal_length_px, 210.0, 1.0);
+  EXPECT_DOUBLE_EQ(results[1].camera_params[0], unknown.focal_length_px);
+  // The guess was 1.2 times the larger side.
+  EXPECT_NEAR(unknown.focal_scale, unknown.focal_length_px / 288.0, 1e-9);
+  EXPECT_LT(CenterError(unknown.cam_from_world, scene_.query_poses[0]), 0.05);
+  EXPECT_LT(RotationErrorDeg(unknown.cam_from_world, scene_.query_poses[0]),
+            0.3);
+  EXPECT_EQ(results[0].point3D_ids, results[1].point3D_ids);
+  EXPECT_NEAR(unknown.support.size(),
+              known.support.size(),
+              0.05 * known.support.size());
+}
+
 // With 21 supporting points at full size, which are no more than chance.
 TEST_F(LocalizationControllerTest, NoisyQueryIsLookedAtAgain) {
   const cv::Mat picture = cv::imread(scene_.image_path + "/q0.png");
