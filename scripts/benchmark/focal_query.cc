@@ -7,7 +7,6 @@
 #include <opencv2/imgproc.hpp>
 
 #include "nre/peaks.h"
-#include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
 #include "s2d/fine_maps.h"
 
@@ -76,14 +75,11 @@ Crop RandomCrop(const Image& image, uint64_t seed) {
   return crop;
 }
 
-FocalQueryResult RunFocalQuery(const FeaturePreset& preset,
-                               const Image& image,
-                               const Camera& camera,
-                               const DescribedPoints& points,
-                               const Priors& priors,
-                               uint64_t seed) {
-  const QueryFeatures features = {preset.coarse->Extract(image),
-                                  preset.fine->Extract(image)};
+FocalMatches FindMatches(const FeaturePreset& preset,
+                         const QueryFeatures& features,
+                         const DescribedPoints& points,
+                         const Camera& camera,
+                         const Rigid3d& cam_from_world) {
   const CoarseMaps coarse = ComputeCoarseMaps(
       points.coarse, points.rows, features.coarse, preset.coarse_softmax_scale);
   const FineMaps fine({features.coarse,
@@ -95,31 +91,14 @@ FocalQueryResult RunFocalQuery(const FeaturePreset& preset,
                        preset.coarse_softmax_scale,
                        preset.fine_softmax_scale},
                       FineMapOptions());
-  FocalQueryResult result;
-  Stopwatch stopwatch;
-  result.estimate = EstimatePose(camera,
-                                 points.xyz,
-                                 coarse.maps,
-                                 fine,
-                                 NreEstimationOptions(),
-                                 seed,
-                                 MethodInputs(),
-                                 priors);
-  result.estimate_ms = stopwatch.LapMs();
-
   std::vector<Eigen::Vector2d> peaks;
   for (size_t i = 0; i < points.size(); ++i) {
     peaks.push_back(coarse.maps.geometry().map_from_image.ToImage(
         coarse.maps.Summarize(i).peak));
   }
-  result.own_matches = Peaks(*fine.Compute(peaks), points.xyz);
-  result.guided_matches =
-      Peaks(*fine.Compute(
-                ProjectAll(ScaledCamera(camera, result.estimate.focal_scale),
-                           points.xyz,
-                           result.estimate.cam_from_world)),
-            points.xyz);
-  return result;
+  return {Peaks(*fine.Compute(peaks), points.xyz),
+          Peaks(*fine.Compute(ProjectAll(camera, points.xyz, cam_from_world)),
+                points.xyz)};
 }
 
 }  // namespace nre

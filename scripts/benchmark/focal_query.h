@@ -6,7 +6,7 @@
 
 #include "nre/camera.h"
 #include "nre/point_match.h"
-#include "nre/pose_estimator.h"
+#include "nre/rigid3.h"
 #include "s2d/feature_extractor.h"
 #include "s2d/image.h"
 #include "s2d/localization.h"
@@ -24,21 +24,19 @@ struct Crop {
 // it by 0.6 to 1.2. Depends on the seed only.
 Crop RandomCrop(const Image& image, uint64_t seed);
 
-struct FocalQueryResult {
-  PoseEstimate estimate;  // with unknown focal length
-  double estimate_ms = 0.0;
-  // Refined peaks of fine maps, the most reliable first: around the coarse
-  // maps' peaks, which is what a matcher without a pose can do, and around the
-  // projections of the estimate.
-  std::vector<PointMatch> own_matches;
-  std::vector<PointMatch> guided_matches;
+// Refined peaks of fine maps, the most reliable first: around the coarse maps'
+// peaks, which is what a matcher without a pose can do, and around the
+// projections of a pose.
+struct FocalMatches {
+  std::vector<PointMatch> own;
+  std::vector<PointMatch> guided;
 };
 
-FocalQueryResult RunFocalQuery(const FeaturePreset& preset,
-                               const Image& image,
-                               const Camera& camera,
-                               const DescribedPoints& points,
-                               const Priors& priors,
-                               uint64_t seed);
+// `camera` and `cam_from_world`: of the guiding pose.
+FocalMatches FindMatches(const FeaturePreset& preset,
+                         const QueryFeatures& features,
+                         const DescribedPoints& points,
+                         const Camera& camera,
+                         const Rigid3d& cam_from_world);
 
 }  // namespace nre

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
@@ -23,12 +24,18 @@
 #include "colmap_plugin/controllers/reference_points.h"
 #include "colmap_plugin/io/lists.h"
 #include "nre/error.h"
+#include "s2d/visualization.h"
 #include "scripts/benchmark/focal_query.h"
 
 namespace nre {
 namespace {
 
-constexpr double kMaxErrorsPx[] = {2.0, 4.0, 8.0, 12.0};
+namespace fs = std::filesystem;
+
+// Times the larger side: COLMAP's guess of a focal length.
+constexpr double kGuess = 1.2;
+
+constexpr double kMaxErrorsPx[] = {4.0, 8.0, 12.0, 16.0, 24.0};
 
 // How far a query's estimate is off; infinite without a pose.
 struct Errors {
@@ -116,101 +123,205 @@ void Print(const std::vector<Method>& methods) {
   }
 }
 
+// A part of a query's image, as a query of its own.
+struct Part {
+  Query query;  // its camera has the right ratio of fx and fy
+  QueryReferences references;
+  double true_focal_length;  // their mean
+  Rigid3d true_pose;
+};
+
+// Of parts of queries whose cameras are PINHOLE. Writes their images to
+// `folder`.
+std::vector<Part> MakeParts(const std::string& scene,
+                            const colmap::Reconstruction& model,
+                            int num_versions,
+                            const std::string& folder) {
+  const std::vector<Query> queries = ReadQueryList(scene + "/queries.txt");
+  const std::map<std::string, Rigid3d> truth =
+      ReadPoses(scene + "/queries_gt.txt");
+  std::vector<std::string> absent;
+  const std::vector<QueryReferences> references = ResolvePairs(
+      ReadPairs(scene + "/pairs_nearest2.txt"), queries, model, &absent);
+  std::vector<Part> parts;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    const Image image = ReadImage(scene + "/images/" + queries[i].name);
+    for (int version = 0; version < num_versions; ++version) {
+      const Crop crop = RandomCrop(image, MixSeeds(7, 1000 * i + version));
+      const std::vector<double>& whole = CameraParams(queries[i].camera);
+      const Eigen::Vector2d focal_lengths =
+          crop.scale.cwiseProduct(Eigen::Vector2d(whole[0], whole[1]));
+      const Eigen::Vector2d principal_point = crop.scale.cwiseProduct(
+          Eigen::Vector2d(whole[2], whole[3]) - crop.origin);
+      const int width = crop.image.width, height = crop.image.height;
+      Part part;
+      part.true_focal_length = focal_lengths.mean();
+      const double guess =
+          kGuess * std::max(width, height) / part.true_focal_length;
+      part.query.name =
+          "part_" + std::to_string(i) + "_" + std::to_string(version) + ".png";
+      part.query.camera = MakeColmapCamera("PINHOLE",
+                                           width,
+                                           height,
+                                           {guess * focal_lengths.x(),
+                                            guess * focal_lengths.y(),
+                                            principal_point.x(),
+                                            principal_point.y()});
+      part.query.focal_length_unknown = true;
+      part.references = references[i];
+      part.true_pose = truth.at(queries[i].name);
+      WriteImage(folder + "/" + part.query.name, crop.image);
+      parts.push_back(part);
+    }
+  }
+  return parts;
+}
+
+// Links to the model's images in a new folder, for queries to stand beside.
+void LinkImages(const std::string& scene,
+                const colmap::Reconstruction& model,
+                const fs::path& folder) {
+  fs::remove_all(folder);
+  for (const colmap::image_t id : RegisteredImages(model)) {
+    const std::string name = model.Image(id).Name();
+    fs::create_directories((folder / name).parent_path());
+    fs::create_symlink(fs::absolute(scene) / "images" / name, folder / name);
+  }
+}
+
+// What COLMAP's estimator gets: peaks of the maps of all points that the NRE
+// has, looked at in the same way.
+FocalMatches MatchesOf(const Part& part,
+                       const QueryResult& result,
+                       const colmap::Reconstruction& model,
+                       const FeaturePreset& preset,
+                       const std::string& folder,
+                       ReferenceCache* cache) {
+  const LocalizationOptions options;
+  const std::unique_ptr<Camera> camera = CreateCamera(
+      ScaleFocalLength(part.query.camera, result.estimate.focal_scale));
+  std::vector<std::unique_ptr<Camera>> cameras;
+  std::vector<const Camera*> pointers;
+  for (const colmap::image_t id : part.references.image_ids) {
+    cameras.push_back(CreateCamera(model.Camera(model.Image(id).CameraId())));
+    pointers.push_back(cameras.back().get());
+  }
+  const View view = ChooseView(preset, *camera, pointers);
+  std::vector<std::shared_ptr<const ReferenceDescription>> descriptions;
+  for (const colmap::image_t id : part.references.image_ids) {
+    descriptions.push_back(cache->Get(id, view.zoom));
+  }
+  std::vector<colmap::point3D_t> ids;
+  const DescribedPoints points =
+      ChoosePoints(model,
+                   descriptions,
+                   preset,
+                   options.fusion,
+                   options.estimation.max_num_refinement_points,
+                   options.random_seed,
+                   &ids);
+  const Image image = ReadImage(folder + "/" + part.query.name);
+  return FindMatches(preset,
+                     {preset.coarse->Extract(image, view.coarse_scale),
+                      preset.fine->Extract(image, view.fine_scale)},
+                     points,
+                     *camera,
+                     result.estimate.cam_from_world);
+}
+
+// COLMAP's estimate in an image that is stretched until its pixels are square:
+// one focal length describes it then, as it does ours.
+Errors RunColmap(const Part& part,
+                 std::vector<PointMatch> matches,
+                 double max_error_px) {
+  const std::vector<double>& params = CameraParams(part.query.camera);
+  const double stretch = params[0] / params[1];
+  for (PointMatch& match : matches) {
+    match.xy.y() *= stretch;
+  }
+  const int width = CameraWidth(part.query.camera);
+  const int height = CameraHeight(part.query.camera);
+  colmap::Camera camera = MakeColmapCamera(
+      "SIMPLE_PINHOLE",
+      width,
+      static_cast<int>(std::lround(stretch * height)),
+      {kGuess * std::max(width, height), params[2], stretch * params[3]});
+  const std::optional<Rigid3d> pose =
+      SolveFocalLoRansac(matches, max_error_px, &camera);
+  if (!pose) {
+    return Errors();
+  }
+  const double true_focal_length =
+      part.true_focal_length * 2.0 * params[0] / (params[0] + params[1]);
+  return ErrorsOf(CreateCamera(camera)->MeanFocalLength(),
+                  *pose,
+                  true_focal_length,
+                  part.true_pose);
+}
+
 // Appends the errors of all versions of all queries of a scene.
-void RunScene(const std::string& folder,
+void RunScene(const std::string& scene,
               int num_versions,
               std::vector<Method>* methods) {
   const FeaturePreset preset = CreateFeaturePreset("dense_sift");
   colmap::Reconstruction model;
-  ReadModel(folder + "/map", &model);
-  const std::vector<Query> queries = ReadQueryList(folder + "/queries.txt");
-  const std::map<std::string, Rigid3d> truth =
-      ReadPoses(folder + "/queries_gt.txt");
-  std::vector<std::string> absent;
-  const std::vector<QueryReferences> references = ResolvePairs(
-      ReadPairs(folder + "/pairs_nearest2.txt"), queries, model, &absent);
-  ReferenceCache cache(model, folder + "/images", preset, 100);
+  ReadModel(scene + "/map", &model);
+  const std::string folder =
+      (fs::temp_directory_path() / "focal_study").string();
+  LinkImages(scene, model, folder);
+  const std::vector<Part> parts = MakeParts(scene, model, num_versions, folder);
+  std::vector<Query> queries;
+  std::vector<QueryReferences> references;
+  for (const Part& part : parts) {
+    queries.push_back(part.query);
+    references.push_back(part.references);
+  }
+  LocalizationOptions options;
+  options.num_threads = 1;
+  const std::vector<QueryResult> results =
+      LocalizationController(model, folder, preset, options, nullptr)
+          .Run(queries, references, nullptr);
 
-  int num_registered = 0, num_wrong = 0, num_queries = 0;
+  ReferenceCache cache(model, folder, preset, 100);
+  int num_registered = 0, num_wrong = 0;
   double focal_error2 = 0.0, milliseconds = 0.0;
-  for (size_t i = 0; i < queries.size(); ++i) {
-    const Rigid3d& true_pose = truth.at(queries[i].name);
-    const Image image = ReadImage(folder + "/images/" + queries[i].name);
-    const std::unique_ptr<Camera> whole_camera =
-        CreateCamera(queries[i].camera);
-    std::vector<std::shared_ptr<const ReferenceDescription>> descriptions;
-    for (const colmap::image_t id : references[i].image_ids) {
-      descriptions.push_back(cache.Get(id));
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const double true_focal_length = parts[i].true_focal_length;
+    const PoseEstimate& estimate = results[i].estimate;
+    const Errors ours = estimate.verdict == Verdict::kFailed
+                            ? Errors()
+                            : ErrorsOf(estimate.focal_length_px,
+                                       estimate.cam_from_world,
+                                       true_focal_length,
+                                       parts[i].true_pose);
+    milliseconds += results[i].total_ms / parts.size();
+    if (estimate.verdict == Verdict::kRegistered) {
+      ++num_registered;
+      num_wrong += ours.center > 0.5 || ours.rotation_deg > 5.0;
+      focal_error2 += std::pow(
+          ours.focal * true_focal_length / estimate.focal_length_std_px, 2);
     }
-    std::vector<colmap::point3D_t> ids;
-    const DescribedPoints points = ChoosePoints(model,
-                                                descriptions,
-                                                preset,
-                                                LocalizationOptions().fusion,
-                                                1000,
-                                                0,
-                                                &ids);
-    for (int version = 0; version < num_versions; ++version) {
-      const uint64_t seed = 1000 * i + version;
-      const Crop crop = RandomCrop(image, MixSeeds(7, seed));
-      const double true_focal_length =
-          crop.scale.mean() * whole_camera->MeanFocalLength();
-      const Eigen::Vector2d principal_point =
-          crop.scale.cwiseProduct(PrincipalPoint(*whole_camera) - crop.origin);
-      const int width = crop.image.width, height = crop.image.height;
-      const int size = std::max(width, height);
-      const colmap::Camera guess = MakeColmapCamera(
-          "SIMPLE_PINHOLE",
-          width,
-          height,
-          {1.2 * size, principal_point.x(), principal_point.y()});
-      Priors priors;
-      priors.focal_length = {0.1 * size, 10.0 * size};
-      const FocalQueryResult result = RunFocalQuery(
-          preset, crop.image, *CreateCamera(guess), points, priors, seed);
-
-      const PoseEstimate& estimate = result.estimate;
-      const bool failed = estimate.verdict == Verdict::kFailed;
-      const Errors ours = failed ? Errors()
-                                 : ErrorsOf(estimate.focal_length_px,
-                                            estimate.cam_from_world,
-                                            true_focal_length,
-                                            true_pose);
-      ++num_queries;
-      milliseconds += result.estimate_ms;
-      if (estimate.verdict == Verdict::kRegistered) {
-        ++num_registered;
-        num_wrong += ours.center > 0.5 || ours.rotation_deg > 5.0;
-        focal_error2 += std::pow(
-            ours.focal * true_focal_length / estimate.focal_length_std_px, 2);
-      }
-      size_t next = 0;
-      (*methods)[next++].errors.push_back(ours);
-      for (const auto* matches :
-           {&result.own_matches, &result.guided_matches}) {
-        for (size_t k = 0; k < std::size(kMaxErrorsPx); ++k) {
-          colmap::Camera camera = guess;
-          const std::optional<Rigid3d> pose =
-              SolveFocalLoRansac(*matches, kMaxErrorsPx[k], &camera);
-          (*methods)[next++].errors.push_back(
-              pose ? ErrorsOf(CreateCamera(camera)->MeanFocalLength(),
-                              *pose,
-                              true_focal_length,
-                              true_pose)
-                   : Errors());
-        }
+    const FocalMatches matches =
+        MatchesOf(parts[i], results[i], model, preset, folder, &cache);
+    size_t next = 0;
+    (*methods)[next++].errors.push_back(ours);
+    for (const auto* some : {&matches.own, &matches.guided}) {
+      for (const double max_error : kMaxErrorsPx) {
+        (*methods)[next++].errors.push_back(
+            RunColmap(parts[i], *some, max_error));
       }
     }
   }
+  fs::remove_all(folder);
   std::printf(
-      "%s: %d queries, %d registered, %d of these wrong (0.5 m, 5 deg); mean "
+      "%s: %zu queries, %d registered, %d of these wrong (0.5 m, 5 deg); mean "
       "normalised squared error of the focal length %.2f; %.0f ms each\n",
-      folder.c_str(),
-      num_queries,
+      scene.c_str(),
+      parts.size(),
       num_registered,
       num_wrong,
       focal_error2 / std::max(num_registered, 1),
-      milliseconds / num_queries);
+      milliseconds);
 }
 
 int Run(int argc, char** argv) {
