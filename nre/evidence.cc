@@ -252,11 +252,12 @@ Eigen::MatrixXd PoseCovariance(
     const Priors& priors,
     const Rigid3d& cam_from_world,
     double sigma,
+    const SharedErrors& shared_errors,
     Eigen::MatrixXd* inverse_hessian) {
   constexpr double kUndeterminedShare = 0.01;
-  Eigen::MatrixXd gradients;
+  PointTerms terms;
   const Eigen::MatrixXd hessian = JointHessian(
-      camera, points_in_world, fine, sigma, priors, cam_from_world, &gradients);
+      camera, points_in_world, fine, sigma, priors, cam_from_world, &terms);
   const Eigen::Index size = hessian.rows();
   const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
   const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
@@ -269,15 +270,20 @@ Eigen::MatrixXd PoseCovariance(
   if (inverse_hessian != nullptr) {
     *inverse_hessian = cholesky.solve(Eigen::MatrixXd::Identity(size, size));
   }
+  const MapFromImage& map_from_image = fine.geometry().map_from_image;
   std::map<Block, Eigen::VectorXd> block_gradients;
+  std::vector<Eigen::MatrixXd> quarters(4, Eigen::MatrixXd::Zero(size, 2));
   Eigen::Vector2d xy;
   for (size_t i = 0; i < points_in_world.size(); ++i) {
-    if (!gradients.col(i).isZero(0.0) &&
+    if (!terms.gradients.col(i).isZero(0.0) &&
         camera.Project(cam_from_world * points_in_world[i], &xy, nullptr)) {
       block_gradients
-          .try_emplace(BlockOf(fine.geometry().map_from_image * xy),
+          .try_emplace(BlockOf(map_from_image * xy),
                        Eigen::VectorXd::Zero(size))
-          .first->second += gradients.col(i);
+          .first->second += terms.gradients.col(i);
+      quarters[2 * (2.0 * xy.y() > camera.Height()) +
+               (2.0 * xy.x() > camera.Width())] +=
+          terms.by_displacement.middleCols<2>(2 * i);
     }
   }
   Eigen::MatrixXd scatter = zero;
@@ -294,6 +300,13 @@ Eigen::MatrixXd PoseCovariance(
   scatter.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
   // H^-1 H H^-1 = H^-1.
   scatter += kUndeterminedShare * hessian;
+  scatter *= shared_errors.covariance_factor;
+  const double displacement = shared_errors.quarter_angle *
+                              camera.MeanFocalLength() *
+                              map_from_image.scale.mean();
+  for (const Eigen::MatrixXd& quarter : quarters) {
+    scatter += displacement * displacement * quarter * quarter.transpose();
+  }
   const Eigen::MatrixXd half = cholesky.solve(scatter);
   return cholesky.solve(half.transpose());
 }
@@ -314,7 +327,7 @@ void JudgeEvidence(const Camera& camera,
                    const LossMaps& fine,
                    PoseEstimate* estimate,
                    const Priors& priors,
-                   double covariance_factor) {
+                   const SharedErrors& shared_errors) {
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   const auto reject = [&](const std::string& reason) {
     estimate->verdict = Verdict::kRejected;
@@ -323,13 +336,14 @@ void JudgeEvidence(const Camera& camera,
 
   Eigen::MatrixXd inverse_hessian;
   SetCovariance(camera,
-                covariance_factor * PoseCovariance(camera,
-                                                   points_in_world,
-                                                   fine,
-                                                   priors,
-                                                   estimate->cam_from_world,
-                                                   estimate->support_radius,
-                                                   &inverse_hessian),
+                PoseCovariance(camera,
+                               points_in_world,
+                               fine,
+                               priors,
+                               estimate->cam_from_world,
+                               estimate->support_radius,
+                               shared_errors,
+                               &inverse_hessian),
                 estimate);
 
   BlockCounter all_blocks, support_blocks;

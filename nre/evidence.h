@@ -92,8 +92,11 @@ void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate);
 // independent. It holds whether or not the maps know how uncertain they are
 // (Huber, "The behavior of maximum likelihood estimates under nonstandard
 // conditions", 1967; Liang & Zeger, Biometrika 1986, for dependent groups). A
-// hundredth of H^-1 is added for what the maps do not determine at all. Zero if
-// H is not positive definite or if there are too few blocks.
+// hundredth of H^-1 is added for what the maps do not determine at all, J is
+// multiplied by `shared_errors.covariance_factor`, and s^2 A A^T is added to it
+// for every quarter of the image: if all its points are displaced by d, the
+// gradient changes by A d, and d ~ N(0, s^2 I) is what `shared_errors` speak
+// of. Zero if H is not positive definite or if there are too few blocks.
 // With an unknown focal length, the last of seven rows is its logarithm.
 Eigen::MatrixXd PoseCovariance(
     const Camera& camera,
@@ -102,6 +105,7 @@ Eigen::MatrixXd PoseCovariance(
     const Priors& priors,
     const Rigid3d& cam_from_world,
     double sigma = 1.0,
+    const SharedErrors& shared_errors = SharedErrors(),
     Eigen::MatrixXd* inverse_hessian = nullptr);
 
 // Fills pose covariance and focal length of `estimate` from that of six or
@@ -117,13 +121,12 @@ constexpr double kMaxLogFalseAlarms = -12.0;
 
 // Fills covariance, focal length, verdict and reason of `estimate` from its
 // pose, what FindSupport() found and its fine maps. `camera` has the focal
-// length found, if `priors` say that it was unknown. `covariance_factor`: see
-// MethodInputs.
+// length found, if `priors` say that it was unknown.
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,
                    PoseEstimate* estimate,
                    const Priors& priors = Priors(),
-                   double covariance_factor = 1.0);
+                   const SharedErrors& shared_errors = SharedErrors());
 
 }  // namespace nre

@@ -189,10 +189,11 @@ Eigen::MatrixXd JointHessian(
     double sigma,
     const Priors& priors,
     const Rigid3d& cam_from_world,
-    Eigen::MatrixXd* gradients) {
+    PointTerms* terms) {
   const int size = priors.focal_length ? 7 : 6;
-  if (gradients != nullptr) {
-    gradients->setZero(size, points_in_world.size());
+  if (terms != nullptr) {
+    terms->gradients.setZero(size, points_in_world.size());
+    terms->by_displacement.setZero(size, 2 * points_in_world.size());
   }
   const Eigen::Vector2d principal_point =
       priors.focal_length ? PrincipalPoint(camera) : Eigen::Vector2d::Zero();
@@ -219,8 +220,10 @@ Eigen::MatrixXd JointHessian(
     }
     jacobian = map_from_image.scale.asDiagonal() * jacobian.eval();
     hessian += jacobian.transpose() * loss.hessian * jacobian;
-    if (gradients != nullptr) {
-      gradients->col(i) = jacobian.leftCols(size).transpose() * loss.Gradient();
+    if (terms != nullptr) {
+      const auto by_pose = jacobian.leftCols(size).transpose();
+      terms->gradients.col(i) = by_pose * loss.Gradient();
+      terms->by_displacement.middleCols<2>(2 * i) = by_pose * loss.hessian;
     }
   }
   hessian.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
@@ -234,7 +237,7 @@ PoseEstimate EstimatePoseJointly(
     const FineMapSource& fine,
     const NreEstimationOptions& options,
     const Priors& priors,
-    double covariance_factor,
+    const SharedErrors& shared_errors,
     uint64_t seed) {
   MsacOptions msac_options;
   msac_options.num_hypotheses = options.num_hypotheses;
@@ -278,18 +281,14 @@ PoseEstimate EstimatePoseJointly(
   estimate.fine_cost =
       MeanNre(scaled, points_in_world, *fine_maps, pose.cam_from_world);
   FindSupport(scaled, points_in_world, *fine_maps, &estimate, priors);
-  JudgeEvidence(scaled,
-                points_in_world,
-                *fine_maps,
-                &estimate,
-                priors,
-                covariance_factor);
+  JudgeEvidence(
+      scaled, points_in_world, *fine_maps, &estimate, priors, shared_errors);
   if (priors.OfPose() && estimate.verdict == Verdict::kRegistered) {
     JudgePriors(camera,
                 points_in_world,
                 *fine_maps,
                 priors,
-                covariance_factor,
+                shared_errors.covariance_factor,
                 pose,
                 &estimate);
   }

@@ -15,11 +15,18 @@
 
 namespace nre {
 
+// What the points' terms of Eq. 9 contribute, one after the other.
+struct PointTerms {
+  Eigen::MatrixXd gradients;  // [6 or 7, N]
+  // Derivatives of the gradients by where the map lies (map cells), [6 or 7,
+  // 2 N], up to their sign.
+  Eigen::MatrixXd by_displacement;
+};
+
 // Exact Hessian of the sum of Eq. 9 over all points at `sigma` (map cells) plus
 // PriorHessian(), for the left perturbation (rotation vector, translation) of
 // cam_from_world and, if it is unknown, ln of the focal length: [6, 6] or [7,
-// 7]. `camera` has the focal length found. `gradients`, if not null, receives
-// the gradient of every point's term, [6 or 7, N].
+// 7]. `camera` has the focal length found. `terms` may be null.
 Eigen::MatrixXd JointHessian(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
@@ -27,14 +34,14 @@ Eigen::MatrixXd JointHessian(
     double sigma,
     const Priors& priors,
     const Rigid3d& cam_from_world,
-    Eigen::MatrixXd* gradients = nullptr);
+    PointTerms* terms = nullptr);
 
 // EstimatePose() with priors that are not empty. Poses are sampled by MSAC, of
 // a few focal lengths all over the range if it is unknown, and the best of all
 // are refined on the coarse maps. With an unknown focal length, that of the
 // best of these, or the one found before, is then sampled from, with all
 // hypotheses. A pose that the fine maps alone would have elsewhere than the
-// priors say is rejected. `covariance_factor`: see MethodInputs.
+// priors say is rejected.
 PoseEstimate EstimatePoseJointly(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
@@ -42,7 +49,7 @@ PoseEstimate EstimatePoseJointly(
     const FineMapSource& fine,
     const NreEstimationOptions& options,
     const Priors& priors,
-    double covariance_factor,
+    const SharedErrors& shared_errors,
     uint64_t seed);
 
 }  // namespace nre

@@ -95,7 +95,7 @@ class Estimator {
                   *fine_maps,
                   &estimate,
                   priors_,
-                  inputs_.covariance_factor);
+                  inputs_.shared_errors);
     estimate.fine_gnc_ms = stopwatch.LapMs();
     return estimate;
   }
@@ -271,7 +271,7 @@ PoseEstimate EstimatePose(const Camera& camera,
                                  fine,
                                  options,
                                  priors,
-                                 inputs.covariance_factor,
+                                 inputs.shared_errors,
                                  seed);
     }
   }
@@ -291,7 +291,7 @@ PoseEstimate EstimatePose(const Camera& camera,
 bool RefineOnMorePoints(const Camera& camera,
                         const std::vector<Eigen::Vector3d>& points_in_world,
                         const FineMapSource& fine,
-                        double covariance_factor,
+                        const SharedErrors& shared_errors,
                         const Priors& priors,
                         PoseEstimate* estimate) {
   const std::vector<Eigen::Vector2d> before =
@@ -323,12 +323,13 @@ bool RefineOnMorePoints(const Camera& camera,
   refined.chance = estimate->chance;
   refined.log_false_alarms = estimate->log_false_alarms;
   SetCovariance(scaled,
-                covariance_factor * PoseCovariance(scaled,
-                                                   points_in_world,
-                                                   *maps,
-                                                   priors,
-                                                   refined.cam_from_world,
-                                                   estimate->support_radius),
+                PoseCovariance(scaled,
+                               points_in_world,
+                               *maps,
+                               priors,
+                               refined.cam_from_world,
+                               estimate->support_radius,
+                               shared_errors),
                 &refined);
   refined.fine_cost =
       MeanNre(scaled, points_in_world, *maps, refined.cam_from_world);

@@ -141,6 +141,19 @@ struct PoseEstimate {
 // Covariance of the projection centre, in the world, from the estimate's.
 Eigen::Matrix3d CenterCovariance(const PoseEstimate& estimate);
 
+// Errors of poses that the maps of one query do not show.
+struct SharedErrors {
+  // How much larger the squared errors of poses are than the scatter of the
+  // maps' peaks says, since descriptors have errors that neighbours share. 1
+  // for maps whose errors are their own.
+  double covariance_factor = 1.0;
+  // Standard deviation of a displacement, in x and in y, that all points in a
+  // quarter of the image share since reference poses, cameras and 3D points are
+  // not exact: as an angle (rad). However many points there are, they do not
+  // average it out.
+  double quarter_angle = 0.0;
+};
+
 // What some methods need beside the maps.
 struct MethodInputs {
   MatchSolver lo_ransac;
@@ -148,10 +161,7 @@ struct MethodInputs {
   // For `fpr`: features of the query, and one descriptor per point.
   DenseFeatures fine_features;
   const float* fine_descriptors = nullptr;  // [N, channels]
-  // How much larger the squared errors of poses are than the scatter of the
-  // maps' peaks says, since 3D points and descriptors have errors that a whole
-  // query shares. 1 for maps whose errors are their own.
-  double covariance_factor = 1.0;
+  SharedErrors shared_errors;
   // How the points looked where their descriptors were taken, [N], or null; the
   // NRE does not try poses that would show them otherwise.
   const PointView* views = nullptr;
@@ -185,7 +195,7 @@ PoseEstimate EstimatePose(const Camera& camera,
 bool RefineOnMorePoints(const Camera& camera,
                         const std::vector<Eigen::Vector3d>& points_in_world,
                         const FineMapSource& fine,
-                        double covariance_factor,
+                        const SharedErrors& shared_errors,
                         const Priors& priors,
                         PoseEstimate* estimate);
 

@@ -54,7 +54,7 @@ FeaturePreset CreateFeaturePreset(const std::string& name) {
   // calibrate_temperature; see scripts/calibration/README.md.
   preset.coarse_softmax_scale = 40.0f;
   preset.fine_softmax_scale = 22.0f;
-  preset.covariance_factor = 1.7;
+  preset.covariance_factor = 1.2;
   return preset;
 }
 

@@ -69,7 +69,7 @@ struct FeaturePreset {
   std::unique_ptr<FeatureExtractor> fine;
   float coarse_softmax_scale = 0.0f;
   float fine_softmax_scale = 0.0f;
-  // See MethodInputs; fitted on rendered scenes, see scripts/benchmark.
+  // See SharedErrors; fitted on rendered scenes, see scripts/benchmark.
   double covariance_factor = 1.0;
 };
 

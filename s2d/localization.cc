@@ -95,7 +95,7 @@ PoseEstimate Search(const FeaturePreset& preset,
       SolveMagsac,
       AsDenseFeatures(query.fine),
       first_fine.data(),
-      preset.covariance_factor,
+      {preset.covariance_factor, points.shared_angle},
       points.views.empty() ? nullptr : points.views.data()};
   return EstimatePose(
       camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
@@ -117,7 +117,7 @@ void Refine(const FeaturePreset& preset,
       points.xyz,
       FineMaps(InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
                options),
-      preset.covariance_factor,
+      {preset.covariance_factor, points.shared_angle},
       priors,
       estimate);
 }
@@ -130,6 +130,7 @@ DescribedPoints Subset(const DescribedPoints& points,
                        size_t fine_channels) {
   DescribedPoints subset;
   subset.rows.fusion = points.rows.fusion;
+  subset.shared_angle = points.shared_angle;
   subset.rows.begins.push_back(0);
   for (const size_t point : indices) {
     const size_t begin = points.rows.Begin(point);

@@ -22,6 +22,8 @@ struct DescribedPoints {
   std::vector<float> fine;           // [num_rows, fine channels], unit norm
   FusedDescriptors rows;
   std::vector<PointView> views;  // [N]; empty: not known
+  // SharedErrors::quarter_angle of poses from these points.
+  double shared_angle = 0.0;
 
   size_t size() const { return xyz.size(); }
 };

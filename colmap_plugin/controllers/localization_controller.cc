@@ -40,6 +40,9 @@ uint64_t HashOfName(const std::string& name) {
   return hash;
 }
 
+// So many images tell how far the model's images are off.
+constexpr size_t kMaxNumImages = 100;
+
 // At most `count` elements, evenly spread over all of them.
 std::vector<colmap::image_t> SpreadEvenly(
     const std::vector<colmap::image_t>& all, size_t count) {
@@ -92,6 +95,8 @@ LocalizationController::LocalizationController(
       options_(options),
       stop_(stop),
       registered_images_(RegisteredImages(model)),
+      shared_angle_(
+          SharedAngle(model, SpreadEvenly(registered_images_, kMaxNumImages))),
       cache_(model, image_path, preset, options.max_num_cached_references) {}
 
 std::vector<QueryResult> LocalizationController::Run(
@@ -298,13 +303,15 @@ DescribedPoints LocalizationController::Describe(
   if (references.empty()) {
     throw InputError(result->warnings.front());
   }
-  return ChoosePoints(model_,
-                      references,
-                      preset_,
-                      options_.fusion,
-                      NumPointsOf(options_.estimation),
-                      options_.random_seed,
-                      &result->point3D_ids);
+  DescribedPoints points = ChoosePoints(model_,
+                                        references,
+                                        preset_,
+                                        options_.fusion,
+                                        NumPointsOf(options_.estimation),
+                                        options_.random_seed,
+                                        &result->point3D_ids);
+  points.shared_angle = shared_angle_;
+  return points;
 }
 
 View LocalizationController::ViewOf(

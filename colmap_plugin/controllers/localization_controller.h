@@ -127,6 +127,7 @@ class LocalizationController {
   LocalizationOptions options_;
   const std::atomic<bool>* stop_;
   std::vector<colmap::image_t> registered_images_;  // by name
+  double shared_angle_;                             // see DescribedPoints
   ReferenceCache cache_;
 };
 

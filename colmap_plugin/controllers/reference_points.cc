@@ -17,6 +17,7 @@ namespace {
 struct Keypoint {
   colmap::point3D_t point3D_id = colmap::kInvalidPoint3DId;
   Eigen::Vector2d xy = Eigen::Vector2d::Zero();
+  Eigen::Vector2d projection = Eigen::Vector2d::Zero();  // of the point
 };
 
 // The image's observations of points in front of it, by ascending point; one
@@ -35,7 +36,7 @@ std::vector<Keypoint> UsableKeypoints(const colmap::Reconstruction& model,
     Eigen::Vector2d xy;
     if (camera->Project(
             cam_from_world * XYZ(model.Point3D(id)), &xy, nullptr)) {
-      keypoints.push_back({id, XY(point)});
+      keypoints.push_back({id, XY(point), xy});
     }
   }
   std::stable_sort(keypoints.begin(),
@@ -164,6 +165,52 @@ size_t AppendPoint(const References& references,
     AppendRow(reference.fine, source->row, fine_channels, &points->fine);
   }
   return end - begin;
+}
+
+// Adds, for each quarter of the image with enough points, an unbiased estimate
+// of the variance (rad^2, of x and y each) of what their reprojection errors
+// have in common.
+void AddSharedVariances(const colmap::Reconstruction& model,
+                        const colmap::Image& image,
+                        double* sum,
+                        int* num_quarters) {
+  // With fewer observations, little is left of what they are off by.
+  constexpr size_t kMinTrackLength = 3;
+  constexpr int kMinNumPoints = 20;
+  struct Quarter {
+    int num_points = 0;
+    Eigen::Vector2d sum = Eigen::Vector2d::Zero();
+    double sum_squares = 0.0;
+  };
+  Quarter quarters[4];
+  const std::unique_ptr<Camera> camera =
+      CreateCamera(model.Camera(image.CameraId()));
+  for (const Keypoint& keypoint : UsableKeypoints(model, image)) {
+    const size_t length = TrackOf(model.Point3D(keypoint.point3D_id)).Length();
+    if (length < kMinTrackLength) {
+      continue;
+    }
+    // The point took three of its observations' degrees of freedom.
+    const double gain = std::sqrt(2.0 * length / (2.0 * length - 3.0));
+    const Eigen::Vector2d residual =
+        gain / camera->MeanFocalLength() * (keypoint.xy - keypoint.projection);
+    Quarter& quarter = quarters[2 * (2.0 * keypoint.xy.y() > camera->Height()) +
+                                (2.0 * keypoint.xy.x() > camera->Width())];
+    ++quarter.num_points;
+    quarter.sum += residual;
+    quarter.sum_squares += residual.squaredNorm();
+  }
+  for (const Quarter& quarter : quarters) {
+    const double n = quarter.num_points;
+    if (n >= kMinNumPoints) {
+      // The mean's square less what the scatter contributes to it.
+      const double mean_square = (quarter.sum / n).squaredNorm();
+      const double of_scatter =
+          (quarter.sum_squares / n - mean_square) / (n - 1.0);
+      *sum += 0.5 * (mean_square - of_scatter);
+      ++*num_quarters;
+    }
+  }
 }
 
 }  // namespace
@@ -356,6 +403,25 @@ DescribedPoints ChoosePoints(
     }
   }
   return points;
+}
+
+double SharedAngle(const colmap::Reconstruction& model,
+                   const std::vector<colmap::image_t>& image_ids) {
+  // Poses of queries have errors of their own, and those of the points, which
+  // hide a part of the references'. Fitted; see scripts/benchmark/README.md.
+  constexpr double kRatio = 1.5;
+  double variance = 0.0;
+  int num_quarters = 0;
+  for (const colmap::image_t image_id : image_ids) {
+    try {
+      AddSharedVariances(
+          model, model.Image(image_id), &variance, &num_quarters);
+    } catch (const InputError&) {
+      // The camera is not usable, which is said when the image is used.
+    }
+  }
+  return kRatio *
+         std::sqrt(std::max(0.0, variance / std::max(1, num_quarters)));
 }
 
 std::vector<colmap::point3D_t> FindPointsBehindCameras(

@@ -88,6 +88,15 @@ DescribedPoints ChoosePoints(
     uint64_t seed,
     std::vector<colmap::point3D_t>* point3D_ids);
 
+// SharedErrors::quarter_angle of queries of this model: how far the points of a
+// quarter of an image are off together. A query should be off as its reference
+// images are, since it is seen by such a camera, and was put where their poses
+// were: so by the means of their reprojection errors over quarters of the given
+// images. 0 where these are no larger than the errors' scatter explains, or if
+// no points have three observations or more.
+double SharedAngle(const colmap::Reconstruction& model,
+                   const std::vector<colmap::image_t>& image_ids);
+
 // Ids of the points that lie behind every camera that observes them (or that no
 // registered image observes), ascending. Such points are never used.
 std::vector<colmap::point3D_t> FindPointsBehindCameras(

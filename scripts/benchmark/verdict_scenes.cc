@@ -99,16 +99,20 @@ Picture Vary(const std::string& way, const Picture& in, uint32_t seed) {
     const int length = 2 * static_cast<int>(dice.Uniform(8.0, 20.0)) + 1;
     cv::Mat kernel = cv::Mat::zeros(length, length, CV_32F);
     const double angle = dice.Uniform(0.0, M_PI);
-    const cv::Point2d middle(0.5 * length, 0.5 * length);
-    const cv::Point2d half(middle.x * std::cos(angle),
-                           middle.y * std::sin(angle));
-    cv::line(kernel, middle - half, middle + half, 1.0);
+    const double middle = 0.5 * (length - 1);
+    const cv::Point2d center(middle, middle);
+    const cv::Point2d half(middle * std::cos(angle), middle * std::sin(angle));
+    cv::line(kernel, center - half, center + half, 1.0);
+    // Symmetric, so that the picture does not move by a fraction of a pixel.
+    cv::Mat turned;
+    cv::rotate(kernel, turned, cv::ROTATE_180);
+    kernel += turned;
     cv::filter2D(in.bgr, out.bgr, -1, kernel / cv::sum(kernel)[0]);
   } else if (way == "small") {
     const double wanted = dice.Uniform(0.15, 0.3);
+    // OpenCV samples at this scale, whatever size that is rounded to.
     cv::resize(in.bgr, out.bgr, cv::Size(), wanted, wanted, cv::INTER_AREA);
-    const double scale = static_cast<double>(out.bgr.cols) / in.bgr.cols;
-    out.camera = WithGeometry(in.camera, out.bgr.size(), scale, 0.0, 0.0);
+    out.camera = WithGeometry(in.camera, out.bgr.size(), wanted, 0.0, 0.0);
   } else if (way == "cropped") {
     const double share = dice.Uniform(0.25, 0.45);
     const cv::Size size(in.bgr.cols * share, in.bgr.rows * share);

@@ -366,6 +366,17 @@ TEST(EstimatePose, RegistersTheClearlyBetterOfTwoPoses) {
   }
 }
 
+// e^T C^-1 e of the left perturbation e that leads from a pose to the true one.
+double NormalisedErrorSquared(const Rigid3d& pose,
+                              const Rigid3d& truth,
+                              const Eigen::MatrixXd& covariance) {
+  const Rigid3d difference = truth * pose.Inverse();
+  const Eigen::AngleAxisd rotation(difference.rotation);
+  Eigen::Matrix<double, 6, 1> error;
+  error << rotation.angle() * rotation.axis(), difference.translation;
+  return error.dot(covariance.llt().solve(error));
+}
+
 // On maps of every kind, a third of them wrong.
 TEST(PoseCovariance, NormalisedErrorSquaredHasMeanSix) {
   constexpr int kNumSeeds = 40;
@@ -385,14 +396,71 @@ TEST(PoseCovariance, NormalisedErrorSquaredHasMeanSix) {
         query.camera(), query.points(), *fine, GncOptions::Fine(), &pose);
     const Eigen::MatrixXd covariance =
         PoseCovariance(query.camera(), query.points(), *fine, Priors(), pose);
-    const Rigid3d difference = query.cam_from_world() * pose.Inverse();
-    const Eigen::AngleAxisd rotation(difference.rotation);
-    Eigen::Matrix<double, 6, 1> error;
-    error << rotation.angle() * rotation.axis(), difference.translation;
-    sum += error.dot(covariance.llt().solve(error));
+    sum += NormalisedErrorSquared(pose, query.cam_from_world(), covariance);
   }
   RecordProperty("mean", std::to_string(sum / kNumSeeds));
   EXPECT_NEAR(sum / kNumSeeds, 6.0, 1.5);
+}
+
+// Maps that are off by as much in all of a quarter of the image.
+TEST(PoseCovariance, KnowsWhatQuartersOfTheImageShare) {
+  constexpr int kNumSeeds = 60;
+  constexpr double kStddevPx = 1.0;
+  double sum = 0.0, sum_without = 0.0;
+  for (int seed = 0; seed < kNumSeeds; ++seed) {
+    Random random(6000 + seed);
+    const SyntheticQuery query(1000, 20.0, &random);
+    std::vector<Eigen::Vector2d> observed = query.Observe(0.5, 0.0, &random);
+    std::vector<Eigen::Vector2d> offsets;
+    for (int k = 0; k < 4; ++k) offsets.push_back(random.Normal2(kStddevPx));
+    for (size_t i = 0; i < observed.size(); ++i) {
+      observed[i] += offsets[2 * (query.xys[i].y() > 0.5 * query.kHeight) +
+                             (query.xys[i].x() > 0.5 * query.kWidth)];
+    }
+    const std::unique_ptr<LossMaps> fine =
+        GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+    Rigid3d pose = query.cam_from_world;
+    RefinePoseGnc(query.camera, query.points, *fine, GncOptions::Fine(), &pose);
+    const auto normalised = [&](const SharedErrors& shared_errors) {
+      return NormalisedErrorSquared(pose,
+                                    query.cam_from_world,
+                                    PoseCovariance(query.camera,
+                                                   query.points,
+                                                   *fine,
+                                                   Priors(),
+                                                   pose,
+                                                   1.0,
+                                                   shared_errors));
+    };
+    SharedErrors shared_errors;
+    shared_errors.quarter_angle = kStddevPx / query.camera.MeanFocalLength();
+    sum += normalised(shared_errors);
+    sum_without += normalised(SharedErrors());
+  }
+  RecordProperty("mean", std::to_string(sum / kNumSeeds));
+  RecordProperty("mean_without", std::to_string(sum_without / kNumSeeds));
+  EXPECT_NEAR(sum / kNumSeeds, 6.0, 1.5);
+  EXPECT_GT(sum_without / kNumSeeds, 60.0);
+}
+
+TEST(PoseCovariance, IsProportionalToItsFactor) {
+  Random random(6100);
+  const SyntheticQuery query(200, 20.0, &random);
+  const std::unique_ptr<LossMaps> fine =
+      GaussianFineMaps(query.Observe(1.0, 0.0, &random), kFineStride, 1.0)
+          .Compute(query.xys);
+  const auto covariance = [&](double factor) {
+    SharedErrors shared_errors;
+    shared_errors.covariance_factor = factor;
+    return PoseCovariance(query.camera,
+                          query.points,
+                          *fine,
+                          Priors(),
+                          query.cam_from_world,
+                          1.0,
+                          shared_errors);
+  };
+  EXPECT_TRUE(covariance(2.5).isApprox(2.5 * covariance(1.0), 1e-9));
 }
 
 }  // namespace

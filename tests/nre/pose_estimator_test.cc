@@ -148,7 +148,7 @@ TEST(RefineOnMorePoints, IsMoreExact) {
         RefineOnMorePoints(query.camera,
                            query.points,
                            GaussianFineMaps(refinement.observed, 2, 0.8),
-                           1.0,
+                           SharedErrors(),
                            Priors(),
                            &estimate));
     after += CenterError(estimate.cam_from_world, query.cam_from_world);
@@ -186,7 +186,7 @@ TEST(RefineOnMorePoints, FindsTheFocalLength) {
         RefineOnMorePoints(camera,
                            query.points,
                            GaussianFineMaps(refinement.observed, 2, 0.8),
-                           1.0,
+                           SharedErrors(),
                            priors,
                            &estimate));
     after += CenterError(estimate.cam_from_world, query.cam_from_world);
@@ -218,7 +218,7 @@ TEST(RefineOnMorePoints, LeavesThePoseWhereTheMapsSayNothing) {
   EXPECT_FALSE(RefineOnMorePoints(refinement.query.camera,
                                   refinement.query.points,
                                   GaussianFineMaps(nowhere, 2, 0.8),
-                                  1.0,
+                                  SharedErrors(),
                                   Priors(),
                                   &estimate));
   EXPECT_EQ(estimate.cam_from_world.translation,

@@ -5,15 +5,20 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <opencv2/imgcodecs.hpp>
 
+#include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"
+#include "tests/testing/synthetic_maps.h"
+#include "tests/testing/synthetic_scene.h"
 
 namespace nre {
 namespace {
@@ -226,6 +231,90 @@ TEST_F(ReferencePoints, NoReferencesNoPoints) {
   EXPECT_EQ(ChoosePoints(model_, {}, preset_, Fusion::kMean, 3, 0, &ids).size(),
             0);
   EXPECT_THAT(ids, IsEmpty());
+}
+
+// The point that the cameras of these poses see at `xys`, by least squares.
+Eigen::Vector3d Triangulate(const Camera& camera,
+                            const std::vector<Rigid3d>& poses,
+                            const std::vector<Eigen::Vector2d>& xys,
+                            const Eigen::Vector3d& start) {
+  Eigen::Vector3d point = start;
+  for (int iteration = 0; iteration < 5; ++iteration) {
+    Eigen::Matrix3d hessian = Eigen::Matrix3d::Zero();
+    Eigen::Vector3d gradient = Eigen::Vector3d::Zero();
+    for (size_t i = 0; i < poses.size(); ++i) {
+      Eigen::Vector2d xy;
+      Eigen::Matrix<double, 2, 3> jacobian;
+      camera.Project(poses[i] * point, &xy, &jacobian);
+      jacobian = jacobian * poses[i].rotation.toRotationMatrix();
+      hessian += jacobian.transpose() * jacobian;
+      gradient += jacobian.transpose() * (xy - xys[i]);
+    }
+    point -= hessian.inverse() * gradient;
+  }
+  return point;
+}
+
+// A model of 30 images whose keypoints have noise, and, in each quarter of an
+// image, an offset that they share.
+colmap::Reconstruction ModelWithOffsets(double stddev_px, Random* random) {
+  const colmap::Camera colmap_camera =
+      MakeColmapCamera("PINHOLE", 600, 400, {500, 500, 300, 200});
+  const std::unique_ptr<Camera> camera = CreateCamera(colmap_camera);
+  constexpr double kNoisePx = 0.3;
+  std::vector<Rigid3d> poses;
+  std::vector<Eigen::Vector2d> offsets;  // four for each image
+  for (int i = 0; i < 30; ++i) {
+    poses.push_back(LookAt({i / 3.0 - 5.0, -6.0, random->Uniform(-2.0, 2.0)},
+                           {0.0, 0.0, 0.0}));
+    for (int k = 0; k < 4; ++k) {
+      offsets.push_back(random->Normal2(stddev_px));
+    }
+  }
+  colmap::Reconstruction model;
+  std::vector<std::vector<ImagePoint>> points(poses.size());
+  for (int n = 0; n < 1000; ++n) {
+    const Eigen::Vector3d truth = random->Uniform3(-1.2, 1.2);
+    std::vector<Eigen::Vector2d> xys(poses.size(), Eigen::Vector2d::Zero());
+    for (size_t i = 0; i < poses.size(); ++i) {
+      camera->Project(poses[i] * truth, &xys[i], nullptr);
+      xys[i] += offsets[4 * i + 2 * (xys[i].y() > 200) + (xys[i].x() > 300)] +
+                random->Normal2(kNoisePx);
+    }
+    const colmap::point3D_t id = model.AddPoint3D(
+        Triangulate(*camera, poses, xys, truth), colmap::Track());
+    for (size_t i = 0; i < poses.size(); ++i) {
+      points[i].push_back({xys[i], id});
+    }
+  }
+  for (size_t i = 0; i < poses.size(); ++i) {
+    AddRegisteredImage(colmap_camera,
+                       1,
+                       1 + i,
+                       std::to_string(i),
+                       poses[i],
+                       points[i],
+                       &model);
+  }
+  return model;
+}
+
+TEST(SharedAngle, IsOneAndAHalfTimesWhatQuartersShare) {
+  Random random(7);
+  for (const double stddev_px : {0.1, 0.5}) {
+    const colmap::Reconstruction model = ModelWithOffsets(stddev_px, &random);
+    const double angle = SharedAngle(model, RegisteredImages(model));
+    EXPECT_NEAR(angle * 500, 1.5 * stddev_px, 0.3 * stddev_px);
+  }
+}
+
+TEST(SharedAngle, IsNoneWhereErrorsAreTheirOwn) {
+  Random random(8);
+  const colmap::Reconstruction model = ModelWithOffsets(0.0, &random);
+  EXPECT_LT(SharedAngle(model, RegisteredImages(model)) * 500, 0.03);
+  EXPECT_EQ(SharedAngle(model, {}), 0.0);
+  // Too few points to tell.
+  EXPECT_EQ(SharedAngle(MakeSmallModel(), {1, 2, 3}), 0.0);
 }
 
 }  // namespace
