@@ -20,7 +20,7 @@ namespace {
 // A pose is told from another one if chance tells so at most this often, as
 // log10. Between poses of repeated structures, where the wrong one was found
 // first, it is about zero.
-constexpr double kMaxLogSignTest = -3.0;
+constexpr double kMaxLogSignTest = -2.0;
 
 // Fewer are no evidence, however unlikely: they may all lie on one object.
 constexpr int kMinSupport = 12;
@@ -28,6 +28,11 @@ constexpr int kMinSupport = 12;
 // A pose that is less certain than this is of no use.
 constexpr double kMaxRotationStdDeg = 1.0;
 constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
+
+// Two poses are compared in blocks of so many map cells. One explains a block
+// that the other does not if it gains so much more (nats a point).
+constexpr double kComparedCells = 16.0;
+constexpr double kMinGainDifference = 4.0;
 
 // Points within a block of so many map cells see the same patch of the query;
 // together they are one piece of evidence.
@@ -49,9 +54,9 @@ bool IsInImage(const Camera& camera,
 using Block = std::pair<int, int>;
 
 // The block that a position on the map falls into.
-Block BlockOf(const Eigen::Vector2d& p) {
-  return {static_cast<int>(std::floor(p.x() / kBlockCells)),
-          static_cast<int>(std::floor(p.y() / kBlockCells))};
+Block BlockOf(const Eigen::Vector2d& p, double cells = kBlockCells) {
+  return {static_cast<int>(std::floor(p.x() / cells)),
+          static_cast<int>(std::floor(p.y() / cells))};
 }
 
 // Number of different blocks that positions on the map fall into.
@@ -129,7 +134,6 @@ void FindSupport(const Camera& camera,
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   // The peak is a whole cell, its refinement may come nearer.
   constexpr double kRefinement = 4.0;
-  estimate->elsewhere.clear();
   estimate->num_in_view = 0;
   std::vector<PointInView> candidates;
   std::map<Block, int> block_sizes;
@@ -143,9 +147,7 @@ void FindSupport(const Camera& camera,
     ++block_sizes[BlockOf(p)];
     const LossMaps::Summary summary = fine.Summarize(i);
     const double distance = (summary.peak - p).norm();
-    if (summary.weight <= 0.0 || distance > kMinElsewhereDistance) {
-      estimate->elsewhere.push_back(i);
-    } else if (distance <= kMaxChanceDistance + kRefinement) {
+    if (summary.weight > 0.0 && distance <= kMaxChanceDistance + kRefinement) {
       candidates.push_back({i, p, summary.peak});
     }
   }
@@ -184,22 +186,49 @@ double LogFalseAlarms(int num_points, int num_support, double chance, int m) {
   return std::min(0.0, log_false_alarms / std::log(10.0));
 }
 
-double LogSignTest(const MapFromImage& map_from_image,
-                   const PoseEstimate& a,
-                   const PoseEstimate& b) {
-  const auto count = [&](const PoseEstimate& one, const PoseEstimate& other) {
-    const std::set<size_t> elsewhere(other.elsewhere.begin(),
-                                     other.elsewhere.end());
-    BlockCounter blocks;
-    for (const PoseEstimate::Support& support : one.support) {
-      if (elsewhere.count(support.point) > 0) {
-        blocks.Add(map_from_image * support.xy);
+BlockGains ExplainBlocks(const Camera& camera,
+                         const std::vector<Eigen::Vector3d>& points_in_world,
+                         const LossMaps& fine,
+                         const Rigid3d& cam_from_world) {
+  constexpr int kNearCells = 3;
+  struct Sum {
+    double gain = 0.0;
+    int num_points = 0;
+  };
+  std::map<Block, Sum> sums;
+  Eigen::Vector2d xy;
+  for (size_t i = 0; i < points_in_world.size(); ++i) {
+    if (!IsInImage(camera, cam_from_world, points_in_world[i], &xy)) {
+      continue;
+    }
+    const Eigen::Vector2d p = fine.geometry().map_from_image * xy;
+    double gain = 0.0;
+    for (int dy = -kNearCells; dy <= kNearCells; ++dy) {
+      for (int dx = -kNearCells; dx <= kNearCells; ++dx) {
+        gain = std::max(gain, fine.Weight(i, p + Eigen::Vector2d(dx, dy)));
       }
     }
-    return blocks.Count();
-  };
-  const int num_a = count(a, b);
-  const int num = num_a + count(b, a);
+    Sum& sum = sums[BlockOf(p, kComparedCells)];
+    sum.gain += gain;
+    ++sum.num_points;
+  }
+  BlockGains gains;
+  for (const auto& [block, sum] : sums) {
+    gains[block] = sum.gain / sum.num_points;
+  }
+  return gains;
+}
+
+double LogSignTest(const BlockGains& a, const BlockGains& b) {
+  int num_a = 0, num = 0;
+  for (const auto& [block, gain] : a) {
+    const auto other = b.find(block);
+    if (other != b.end() &&
+        std::abs(gain - other->second) > kMinGainDifference) {
+      ++num;
+      num_a += gain > other->second;
+    }
+  }
   double log_sum = -std::numeric_limits<double>::infinity();
   for (int k = num_a; k <= num; ++k) {
     const double log_term = LogBinomial(num, k) - num * std::log(2.0);
@@ -210,20 +239,20 @@ double LogSignTest(const MapFromImage& map_from_image,
   return log_sum / std::log(10.0);
 }
 
-void JudgeAlternative(const MapFromImage& map_from_image,
-                      const PoseEstimate& other,
-                      PoseEstimate* estimate) {
+void JudgeAlternative(const ExplainedPose& other, ExplainedPose* pose) {
+  PoseEstimate* estimate = &pose->estimate;
   if (estimate->verdict != Verdict::kRegistered ||
-      other.support.size() <
+      other.estimate.support.size() <
           kMinAlternativeSupport * estimate->support.size() ||
-      LogSignTest(map_from_image, *estimate, other) <= kMaxLogSignTest) {
+      LogSignTest(pose->gains, other.gains) <= kMaxLogSignTest) {
     return;
   }
+  const Rigid3d& other_pose = other.estimate.cam_from_world;
   std::ostringstream reason;
   reason << "another pose, off by "
-         << CenterError(estimate->cam_from_world, other.cam_from_world)
+         << CenterError(estimate->cam_from_world, other_pose)
          << " model units and "
-         << RotationErrorDeg(estimate->cam_from_world, other.cam_from_world)
+         << RotationErrorDeg(estimate->cam_from_world, other_pose)
          << " deg, explains the query about as well";
   estimate->verdict = Verdict::kRejected;
   estimate->reason = reason.str();

@@ -2,6 +2,8 @@
 // verdict drawn from both.
 #pragma once
 
+#include <map>
+#include <utility>
 #include <vector>
 
 #include <Eigen/Core>
@@ -25,17 +27,12 @@ constexpr double kSupportRadii[] = {1.0, 2.0, 4.0};
 constexpr double kMinChanceDistance = 4.0;
 constexpr double kMaxChanceDistance = 8.0;
 
-// A peak so far from a projection (map cells) is of something else. What looks
-// alike in perspective, as two bays of a facade do, moves peaks by less.
-constexpr double kMinElsewhereDistance = 16.0;
-
-// Fills `estimate->support`, `num_in_view`, `support_radius`, `elsewhere`,
-// `chance` and `log_false_alarms` for the pose of `estimate` from its fine
-// maps. Of the radii it takes the one with the fewest false alarms, and counts
-// these three times for the choice. Points that lie close together in the image
-// count once, and as supporting if one of them does. The peaks are refined by
-// mean shift at a sigma of the radius. `priors`: whether the focal length was
-// unknown.
+// Fills `estimate->support`, `num_in_view`, `support_radius`, `chance` and
+// `log_false_alarms` for the pose of `estimate` from its fine maps. Of the
+// radii it takes the one with the fewest false alarms, and counts these three
+// times for the choice. Points that lie close together in the image count once,
+// and as supporting if one of them does. The peaks are refined by mean shift at
+// a sigma of the radius. `priors`: whether the focal length was unknown.
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
@@ -53,26 +50,35 @@ double LogFalseAlarms(int num_points,
                       double chance,
                       int m = 3);
 
+// What a pose explains of the query, block by block (column, row): the mean of
+// its points' ln|Omega^| - L within three cells of their projections, in nats.
+using BlockGains = std::map<std::pair<int, int>, double>;
+BlockGains ExplainBlocks(const Camera& camera,
+                         const std::vector<Eigen::Vector3d>& points_in_world,
+                         const LossMaps& fine,
+                         const Rigid3d& cam_from_world);
+
 // log10 of the probability that pose `a` explains at least as many of the
-// points that only one of two poses explains, if both are equally good: the
-// sign test. A point tells the poses apart if it supports the one and has its
-// peak elsewhere for the other, which shows it too: not if it is only a bit
-// nearer to the one, as all points may be where the other, right pose sees a
-// repeated structure from another side than the map. Close neighbours count
-// once. log10(1/2) or so where nothing tells the poses apart.
-double LogSignTest(const MapFromImage& map_from_image,
-                   const PoseEstimate& a,
-                   const PoseEstimate& b);
+// blocks that only one of two poses explains, if both are equally good: the
+// sign test. A block tells the poses apart if both show points there, and one
+// gains far more from them: not if it only gains a bit more, as everywhere
+// where it sees a repeated structure from the side that the map does. log10(1)
+// where nothing tells the poses apart.
+double LogSignTest(const BlockGains& a, const BlockGains& b);
 
 // With less than this share of a pose's support, another one cannot be taken
 // for it: most of the query would be left unexplained.
 constexpr double kMinAlternativeSupport = 0.5;
 
-// Turns the verdict `registered` of `estimate` into `rejected` if `other`, the
-// estimate of a different pose, explains the query about as well.
-void JudgeAlternative(const MapFromImage& map_from_image,
-                      const PoseEstimate& other,
-                      PoseEstimate* estimate);
+// A pose with what it explains.
+struct ExplainedPose {
+  PoseEstimate estimate;
+  BlockGains gains;
+};
+
+// Turns the verdict `registered` of `pose` into `rejected` if `other`, a
+// different pose, explains the query about as well.
+void JudgeAlternative(const ExplainedPose& other, ExplainedPose* pose);
 
 // A mirrored picture of a symmetric building, taken as it is, shows the map's
 // symmetric parts, and so may have a pose that is supported well, but not by

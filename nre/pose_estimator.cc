@@ -47,31 +47,30 @@ class Estimator {
         seed_(seed) {}
 
   // An estimate with its verdict. Fails early if the sampled pose gains, on
-  // the mean of the maps, less than `min_gain`. `fine_from_image` receives
-  // where the fine maps lie.
-  PoseEstimate Run(const NreEstimationOptions& options,
-                   const LossMaps& coarse,
-                   double min_gain,
-                   MapFromImage* fine_from_image) const {
+  // the mean of the maps, less than `min_gain`.
+  ExplainedPose Run(const NreEstimationOptions& options,
+                    const LossMaps& coarse,
+                    double min_gain) const {
     const std::unique_ptr<PoseMethod> method =
         CreatePoseMethod(camera_, points_, options, inputs_, seed_);
     const auto no_pose = [&](const char* maps) {
       return std::string(EstimationMethodName(options.method)) +
              " found no pose in the " + maps + " loss maps";
     };
-    PoseEstimate estimate;
+    ExplainedPose explained;
+    PoseEstimate& estimate = explained.estimate;
     Stopwatch stopwatch;
 
     const std::vector<Rigid3d> sampled = method->Sample(coarse);
     estimate.msac_ms = stopwatch.LapMs();
     if (sampled.empty()) {
       estimate.reason = no_pose("coarse");
-      return estimate;
+      return explained;
     }
     estimate.msac_cost = MeanNre(camera_, points_, coarse, sampled.front());
     if (Gain(coarse, estimate.msac_cost) < min_gain) {
       estimate.reason = no_pose("coarse");
-      return estimate;
+      return explained;
     }
 
     Rigid3d pose = method->RefineCoarse(coarse, sampled);
@@ -80,12 +79,11 @@ class Estimator {
 
     const std::unique_ptr<LossMaps> fine_maps =
         fine_.Compute(ProjectAll(camera_, points_, pose));
-    *fine_from_image = fine_maps->geometry().map_from_image;
     estimate.fine_maps_ms = stopwatch.LapMs();
 
     if (!method->RefineFine(*fine_maps, &pose)) {
       estimate.reason = no_pose("fine");
-      return estimate;
+      return explained;
     }
     estimate.cam_from_world = pose;
     estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);
@@ -96,8 +94,9 @@ class Estimator {
                   &estimate,
                   priors_,
                   inputs_.shared_errors);
+    explained.gains = ExplainBlocks(camera_, points_, *fine_maps, pose);
     estimate.fine_gnc_ms = stopwatch.LapMs();
-    return estimate;
+    return explained;
   }
 
   // Looks for other poses in what the coarse maps say beside the estimate. The
@@ -105,53 +104,54 @@ class Estimator {
   // if it is clearly better than all others.
   void CompareWithAlternatives(NreEstimationOptions options,
                                const LossMaps& coarse,
-                               MapFromImage fine_from_image,
-                               PoseEstimate* estimate) const {
+                               ExplainedPose* best) const {
     for (int* num : {&options.num_hypotheses, &options.max_num_hypotheses}) {
       *num = std::max(1, static_cast<int>(kAlternativeSamples * *num));
     }
     const double min_gain =
-        kMinAlternativeShare * Gain(coarse, estimate->msac_cost);
-    std::vector<PoseEstimate> others;
+        kMinAlternativeShare * Gain(coarse, best->estimate.msac_cost);
+    std::vector<ExplainedPose> others;
     std::unique_ptr<LossMaps> rest;
     const LossMaps* maps = &coarse;
     std::vector<std::vector<Eigen::Vector2d>> known = {
-        ProjectToMaps(coarse, estimate->cam_from_world)};
+        ProjectToMaps(coarse, best->estimate.cam_from_world)};
     while (others.size() < kMaxNumAlternatives) {
       rest = maps->Without(known.back(), kOwnCells);
       maps = rest.get();
-      PoseEstimate other = Run(options, *maps, min_gain, &fine_from_image);
-      if (other.verdict == Verdict::kFailed ||
-          other.support.size() <
-              kMinAlternativeSupport * estimate->support.size()) {
+      ExplainedPose other = Run(options, *maps, min_gain);
+      const PoseEstimate& estimate = other.estimate;
+      if (estimate.verdict == Verdict::kFailed ||
+          estimate.support.size() <
+              kMinAlternativeSupport * best->estimate.support.size()) {
         break;
       }
       // What is left around a known pose may lead back to it.
       const std::vector<Eigen::Vector2d> projections =
-          ProjectToMaps(coarse, other.cam_from_world);
+          ProjectToMaps(coarse, estimate.cam_from_world);
       const auto is_other = [&](const std::vector<Eigen::Vector2d>& own) {
         size_t num_same = 0;
-        for (const PoseEstimate::Support& support : other.support) {
+        for (const PoseEstimate::Support& support : estimate.support) {
           num_same +=
               (projections[support.point] - own[support.point]).norm() <=
               kOwnCells;
         }
-        return 2 * num_same < other.support.size();
+        return 2 * num_same < estimate.support.size();
       };
       if (!std::all_of(known.begin(), known.end(), is_other)) {
         break;
       }
-      others.push_back(std::move(other));
       known.push_back(projections);
+      others.push_back(std::move(other));
     }
-    for (PoseEstimate& other : others) {
-      JudgeAlternative(fine_from_image, *estimate, &other);
-      if (other.verdict == Verdict::kRegistered) {
-        std::swap(other, *estimate);
+    for (ExplainedPose& other : others) {
+      JudgeAlternative(*best, &other);
+      if (other.estimate.verdict == Verdict::kRegistered) {
+        std::swap(other, *best);
       }
     }
-    for (const PoseEstimate& other : others) {
-      JudgeAlternative(fine_from_image, other, estimate);
+    for (const ExplainedPose& other : others) {
+      JudgeAlternative(other, best);
+      best->estimate.alternatives.push_back(other.estimate.cam_from_world);
     }
   }
 
@@ -277,15 +277,13 @@ PoseEstimate EstimatePose(const Camera& camera,
   }
   const Estimator estimator(
       camera, points_in_world, fine, inputs, priors, seed);
-  MapFromImage fine_from_image;
-  PoseEstimate estimate = estimator.Run(options, coarse, 0.0, &fine_from_image);
-  if (estimate.verdict == Verdict::kRegistered) {
+  ExplainedPose best = estimator.Run(options, coarse, 0.0);
+  if (best.estimate.verdict == Verdict::kRegistered) {
     Stopwatch stopwatch;
-    estimator.CompareWithAlternatives(
-        options, coarse, fine_from_image, &estimate);
-    estimate.alternatives_ms = stopwatch.LapMs();
+    estimator.CompareWithAlternatives(options, coarse, &best);
+    best.estimate.alternatives_ms = stopwatch.LapMs();
   }
-  return estimate;
+  return best.estimate;
 }
 
 bool RefineOnMorePoints(const Camera& camera,

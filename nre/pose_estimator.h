@@ -118,9 +118,9 @@ struct PoseEstimate {
   double support_radius = 1.0;
   size_t num_in_view = 0;  // of the points that might have supported it
 
-  // Points in view whose fine map has its peak far from there, or none at all;
-  // indices as those of the support.
-  std::vector<size_t> elsewhere;
+  // Other poses with at least half of the support, whatever the verdict between
+  // them.
+  std::vector<Rigid3d> alternatives;
 
   // How often chance puts the peak of a map so near to the projection of its
   // point, as FindSupport() finds it in the maps themselves.

@@ -65,9 +65,6 @@ void IndexAmongAll(const std::vector<size_t>& some, PoseEstimate* estimate) {
   for (PoseEstimate::Support& support : estimate->support) {
     support.point = some[support.point];
   }
-  for (size_t& point : estimate->elsewhere) {
-    point = some[point];
-  }
 }
 
 // With all of the points.

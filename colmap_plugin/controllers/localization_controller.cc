@@ -43,6 +43,15 @@ uint64_t HashOfName(const std::string& name) {
 // So many images tell how far the model's images are off.
 constexpr size_t kMaxNumImages = 100;
 
+// Where several poses explain a query, so many more references are used for
+// each of them.
+constexpr size_t kNumAddedReferences = 2;
+
+bool Contains(const std::vector<colmap::image_t>& image_ids,
+              colmap::image_t image_id) {
+  return std::count(image_ids.begin(), image_ids.end(), image_id) > 0;
+}
+
 // At most `count` elements, evenly spread over all of them.
 std::vector<colmap::image_t> SpreadEvenly(
     const std::vector<colmap::image_t>& all, size_t count) {
@@ -261,6 +270,11 @@ void LocalizationController::Estimate(const Query& query,
     result->features_ms += stopwatch.LapMs();
     look(options_.estimation, priors_of_look);
   }
+  if (AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
+    NreEstimationOptions estimation = options_.estimation;
+    estimation.max_num_points *= 2;
+    look(estimation, priors_of_look);
+  }
   if (priors.focal_length) {
     result->estimate.focal_scale *= found_scale;
     set_focal_length(result->estimate.focal_scale);
@@ -345,6 +359,34 @@ std::shared_ptr<const ReferenceDescription> LocalizationController::Describe(
       CreateCamera(model_.Camera(model_.Image(image_id).CameraId()));
   return cache_.DescribePart(
       image_id, view.zoom, FindPart(maps.maps, all->xy, camera, *reference));
+}
+
+bool LocalizationController::AddReferences(
+    const std::string& query_name,
+    const std::vector<colmap::image_t>& excluded,
+    const Camera& camera,
+    const QueryResult& result,
+    std::vector<colmap::image_t>* image_ids) const {
+  const PoseEstimate& estimate = result.estimate;
+  if (estimate.alternatives.empty()) {
+    return false;
+  }
+  const size_t num_before = image_ids->size();
+  std::vector<Rigid3d> poses = estimate.alternatives;
+  poses.push_back(estimate.cam_from_world);
+  for (const Rigid3d& pose : poses) {
+    size_t num_wanted = kNumAddedReferences;
+    for (const colmap::image_t image_id :
+         ImagesThatShareView(model_, result.point3D_ids, camera, pose)) {
+      if (num_wanted > 0 && !Contains(*image_ids, image_id) &&
+          !Contains(excluded, image_id) &&
+          model_.Image(image_id).Name() != query_name) {
+        image_ids->push_back(image_id);
+        --num_wanted;
+      }
+    }
+  }
+  return image_ids->size() > num_before;
 }
 
 Priors LocalizationController::PriorsOf(const Query& query) const {

@@ -61,8 +61,11 @@ class Interrupted : public std::runtime_error {
 // The reference images of one query, best first.
 struct QueryReferences {
   std::vector<colmap::image_t> image_ids;
-  // False: they shall be chosen. True: these and no others, even if none.
+  // False: they shall be chosen. True: these, even if none; others only where
+  // two poses explain the query, to tell them apart.
   bool given = false;
+  // Images that must not be used, as those that have the query's name.
+  std::vector<colmap::image_t> excluded = {};
 };
 
 class LocalizationController {
@@ -113,6 +116,13 @@ class LocalizationController {
                                                 const std::string& query_name,
                                                 const View& view,
                                                 uint64_t seed);
+  // Adds images that show what the estimate and its alternatives show; returns
+  // false if there is no alternative, or no such image.
+  bool AddReferences(const std::string& query_name,
+                     const std::vector<colmap::image_t>& excluded,
+                     const Camera& camera,
+                     const QueryResult& result,
+                     std::vector<colmap::image_t>* image_ids) const;
   Priors PriorsOf(const Query& query) const;
   void DrawPictures(const Image& image,
                     const Camera& camera,

@@ -405,6 +405,38 @@ DescribedPoints ChoosePoints(
   return points;
 }
 
+std::vector<colmap::image_t> ImagesThatShareView(
+    const colmap::Reconstruction& model,
+    const std::vector<colmap::point3D_t>& point3D_ids,
+    const Camera& camera,
+    const Rigid3d& cam_from_world) {
+  std::map<colmap::image_t, int> counts;
+  for (const colmap::point3D_t id : point3D_ids) {
+    const auto& point = model.Point3D(id);
+    Eigen::Vector2d xy;
+    if (!camera.Project(cam_from_world * XYZ(point), &xy, nullptr) ||
+        xy.x() < 0.0 || xy.x() > camera.Width() || xy.y() < 0.0 ||
+        xy.y() > camera.Height()) {
+      continue;
+    }
+    for (const auto& element : TrackOf(point).Elements()) {
+      ++counts[element.image_id];
+    }
+  }
+  std::vector<std::pair<int, colmap::image_t>> ranked;
+  for (const auto& [image_id, count] : counts) {
+    if (HasPose(model.Image(image_id))) {
+      ranked.emplace_back(-count, image_id);
+    }
+  }
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<colmap::image_t> image_ids;
+  for (const auto& [_, image_id] : ranked) {
+    image_ids.push_back(image_id);
+  }
+  return image_ids;
+}
+
 double SharedAngle(const colmap::Reconstruction& model,
                    const std::vector<colmap::image_t>& image_ids) {
   // Poses of queries have errors of their own, and those of the points, which

@@ -88,6 +88,14 @@ DescribedPoints ChoosePoints(
     uint64_t seed,
     std::vector<colmap::point3D_t>* point3D_ids);
 
+// The registered images that observe any of these 3D points where the pose
+// shows them, most of them first (then by id).
+std::vector<colmap::image_t> ImagesThatShareView(
+    const colmap::Reconstruction& model,
+    const std::vector<colmap::point3D_t>& point3D_ids,
+    const Camera& camera,
+    const Rigid3d& cam_from_world);
+
 // SharedErrors::quarter_angle of queries of this model: how far the points of a
 // quarter of an image are off together. A query should be off as its reference
 // images are, since it is seen by such a camera, and was put where their poses

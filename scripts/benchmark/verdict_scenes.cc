@@ -195,18 +195,21 @@ class SceneBuilder {
                           size_t count) const {
     constexpr double kFarM = 5.0;
     constexpr double kFarDeg = 30.0;
+    QueryReferences references;
+    references.given = true;
     std::vector<std::pair<double, colmap::image_t>> ranked;
     for (const colmap::image_t id : RegisteredImages(scene_->model)) {
       const colmap::Image& image = scene_->model.Image(id);
-      if (image.Name() == except) continue;
+      if (image.Name() == except) {
+        references.excluded.push_back(id);
+        continue;
+      }
       const Rigid3d other = CamFromWorld(image);
       const double meters = CenterError(other, pose) / scene_->units_per_m;
       ranked.emplace_back(
           meters / kFarM + RotationErrorDeg(other, pose) / kFarDeg, id);
     }
     std::sort(ranked.begin(), ranked.end());
-    QueryReferences references;
-    references.given = true;
     first = std::min(first, ranked.size() - 1);
     for (size_t i = first; i < std::min(first + count, ranked.size()); ++i) {
       references.image_ids.push_back(ranked[i].second);

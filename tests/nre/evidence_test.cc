@@ -211,13 +211,11 @@ TEST(FindSupport, ListsPointsWhosePeakIsNear) {
   FindSupport(query.camera, query.points, *fine, &estimate);
   EXPECT_EQ(estimate.support_radius, 1.0);
   ASSERT_EQ(estimate.support.size(), observed.size() / 2);
-  ASSERT_EQ(estimate.elsewhere.size(), observed.size() / 2);
   for (size_t k = 0; k < estimate.support.size(); ++k) {
     const PoseEstimate::Support& support = estimate.support[k];
     EXPECT_EQ(support.point, 2 * k);
     // The peak is found to a part of a cell.
     EXPECT_LT((support.xy - observed[support.point]).norm(), 0.1);
-    EXPECT_EQ(estimate.elsewhere[k], 2 * k + 1);
   }
 }
 
@@ -298,33 +296,43 @@ TEST(JudgeEvidence, RejectsPeaksThatAreOnlyNear) {
 }
 
 TEST(LogSignTest, IsTheBinomialTail) {
-  const MapFromImage map =
-      SyntheticQuery::MapGeometry(kFineStride).map_from_image;
-  // Points [begin, end) of 100 support the pose, and those from `elsewhere` on
-  // have their peaks elsewhere. All are far enough apart to count each.
-  const auto estimate = [](size_t begin, size_t end, size_t elsewhere) {
-    PoseEstimate estimate;
-    for (size_t i = begin; i < end; ++i) {
-      estimate.support.push_back(
-          {i, {30.0 + 60.0 * (i % 10), 20.0 + 44.0 * (i / 10)}});
-    }
-    for (size_t i = 0; i < begin; ++i) estimate.elsewhere.push_back(i);
-    for (size_t i = elsewhere; i < 100; ++i) estimate.elsewhere.push_back(i);
-    return estimate;
-  };
-  // 12 points for the one only, 4 for the other only.
+  BlockGains a, b;
+  // 12 blocks for the one only, 4 for the other only.
+  for (int i = 0; i < 12; ++i) a[{i, 0}] = 9.0, b[{i, 0}] = 1.0;
+  for (int i = 0; i < 4; ++i) a[{i, 1}] = 1.0, b[{i, 1}] = 9.0;
+  // Where both gain about as much, and where one shows no points.
+  for (int i = 0; i < 50; ++i) a[{i, 2}] = 9.0, b[{i, 2}] = 6.0;
+  for (int i = 0; i < 50; ++i) b[{i, 3}] = 9.0;
   double expected = 0.0;
   for (int k = 12; k <= 16; ++k) expected += Choose(16, k) / std::pow(2.0, 16);
-  EXPECT_NEAR(LogSignTest(map, estimate(0, 50, 50), estimate(12, 54, 54)),
-              std::log10(expected),
-              1e-9);
-  EXPECT_NEAR(
-      LogSignTest(map, estimate(0, 50, 50), estimate(0, 50, 50)), 0.0, 1e-12);
-  // A point whose peak is near for the other pose, too, tells nothing; nor does
-  // one that the other pose does not show.
-  PoseEstimate near = estimate(12, 54, 54);
-  near.elsewhere.clear();
-  EXPECT_NEAR(LogSignTest(map, estimate(0, 50, 54), near), 0.0, 1e-12);
+  EXPECT_NEAR(LogSignTest(a, b), std::log10(expected), 1e-9);
+  EXPECT_NEAR(LogSignTest(a, a), 0.0, 1e-12);
+}
+
+TEST(ExplainBlocks, IsWhatThePointsOfABlockGain) {
+  constexpr double kBlockPx = 16.0 * kFineStride;
+  Random random(900);
+  SyntheticQuery query(0, 0.0, &random);
+  // In each block two points, of which, in the odd ones, one is elsewhere.
+  std::vector<Eigen::Vector2d> observed;
+  for (int i = 0; i < 10; ++i) {
+    for (const double x : {0.25, 0.75}) {
+      query.Add({(i + x) * kBlockPx, 2.5 * kBlockPx}, 5.0);
+      observed.push_back(query.xys.back());
+    }
+    if (i % 2 == 1) observed.back().y() += 0.5 * kBlockPx;
+  }
+  const auto fine =
+      GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+  const BlockGains gains =
+      ExplainBlocks(query.camera, query.points, *fine, query.cam_from_world);
+  ASSERT_EQ(gains.size(), 10u);
+  const double peak = fine->Summarize(0).weight;
+  for (int i = 0; i < 10; ++i) {
+    const auto gain = gains.find({i, 2});
+    ASSERT_NE(gain, gains.end());
+    EXPECT_NEAR(gain->second, i % 2 == 1 ? 0.5 * peak : peak, 0.1);
+  }
 }
 
 PoseEstimate Estimate(const GeneratedQuery& query, uint64_t seed) {

@@ -152,6 +152,27 @@ TEST_F(LocalizationControllerTest, NoisyQueryIsLookedAtAgain) {
   ExpectRight(Run({Given({2, 1})}));
 }
 
+// Half of one query beside half of the other: what more of the map shows does
+// not decide between their poses either.
+TEST_F(LocalizationControllerTest, TwoPosesAreComparedWithMoreReferences) {
+  const cv::Mat left = cv::imread(scene_.image_path + "/q0.png");
+  cv::Mat both = cv::imread(scene_.image_path + "/q1.png");
+  const cv::Rect half(0, 0, both.cols / 2, both.rows);
+  left(half).copyTo(both(half));
+  cv::imwrite(scene_.image_path + "/q0.png", both);
+  queries_.resize(1);
+  QueryReferences references = Given({1, 4});
+  QueryResult result = Run({references})[0];
+  EXPECT_EQ(result.estimate.verdict, Verdict::kRejected);
+  EXPECT_THAT(result.estimate.reason, HasSubstr("another pose"));
+  EXPECT_EQ(result.estimate.alternatives.size(), 1);
+  EXPECT_THAT(result.references,
+              ElementsAre("r0.png", "r3.png", "r1.png", "r2.png"));
+  references.excluded = {2};
+  result = Run({references})[0];
+  EXPECT_THAT(result.references, ElementsAre("r0.png", "r3.png", "r2.png"));
+}
+
 TEST_F(LocalizationControllerTest, WithChosenReferences) {
   const std::vector<QueryResult> results = Run();
   ExpectRight(results);

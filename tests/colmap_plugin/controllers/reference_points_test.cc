@@ -233,6 +233,25 @@ TEST_F(ReferencePoints, NoReferencesNoPoints) {
   EXPECT_THAT(ids, IsEmpty());
 }
 
+TEST(ImagesThatShareView, AreRankedByThePointsInView) {
+  colmap::Reconstruction model = MakeSmallModel();
+  const std::unique_ptr<Camera> camera =
+      CreateCamera(MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24}));
+  std::vector<colmap::point3D_t> ids;
+  for (const auto& [id, _] : model.Points3D()) ids.push_back(id);
+  const Rigid3d pose = CamFromWorld(model.Image(1));
+  EXPECT_THAT(ImagesThatShareView(model, ids, *camera, pose),
+              ElementsAre(1, 2, 3));
+  // The first image observes one point less.
+  model.DeleteObservation(1, 0);
+  EXPECT_THAT(ImagesThatShareView(model, ids, *camera, pose),
+              ElementsAre(2, 3, 1));
+  Rigid3d away = pose;
+  away.translation.z() -= 20.0;
+  EXPECT_THAT(ImagesThatShareView(model, ids, *camera, away), IsEmpty());
+  EXPECT_THAT(ImagesThatShareView(model, {}, *camera, pose), IsEmpty());
+}
+
 // The point that the cameras of these poses see at `xys`, by least squares.
 Eigen::Vector3d Triangulate(const Camera& camera,
                             const std::vector<Rigid3d>& poses,
