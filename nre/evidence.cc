@@ -20,7 +20,7 @@ namespace {
 // A pose is told from another one if chance tells so at most this often, as
 // log10. Between poses of repeated structures, where the wrong one was found
 // first, it is about zero.
-constexpr double kMaxLogSignTest = -2.0;
+constexpr double kMaxLogSignTest = -3.0;
 
 // Fewer are no evidence, however unlikely: they may all lie on one object.
 constexpr int kMinSupport = 12;
@@ -31,7 +31,7 @@ constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
 
 // Two poses are compared in blocks of so many map cells. One explains a block
 // that the other does not if it gains so much more (nats a point).
-constexpr double kComparedCells = 16.0;
+constexpr double kComparedCells = 12.0;
 constexpr double kMinGainDifference = 4.0;
 
 // Points within a block of so many map cells see the same patch of the query;

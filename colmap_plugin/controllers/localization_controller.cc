@@ -272,7 +272,7 @@ void LocalizationController::Estimate(const Query& query,
   }
   if (AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
     NreEstimationOptions estimation = options_.estimation;
-    estimation.max_num_points *= 2;
+    estimation.max_num_points = NumPointsOf(estimation);
     look(estimation, priors_of_look);
   }
   if (priors.focal_length) {

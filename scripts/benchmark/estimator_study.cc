@@ -352,7 +352,7 @@ class Study {
                   pair.features->fine.width,
                   pair.features->fine.map_from_image},
                  points.fine.data(),
-                 1.0,
+                 SharedErrors(),
                  points.views.data()}});
   }
 

@@ -310,7 +310,7 @@ TEST(LogSignTest, IsTheBinomialTail) {
 }
 
 TEST(ExplainBlocks, IsWhatThePointsOfABlockGain) {
-  constexpr double kBlockPx = 16.0 * kFineStride;
+  constexpr double kBlockPx = 12.0 * kFineStride;
   Random random(900);
   SyntheticQuery query(0, 0.0, &random);
   // In each block two points, of which, in the odd ones, one is elsewhere.
@@ -320,7 +320,7 @@ TEST(ExplainBlocks, IsWhatThePointsOfABlockGain) {
       query.Add({(i + x) * kBlockPx, 2.5 * kBlockPx}, 5.0);
       observed.push_back(query.xys.back());
     }
-    if (i % 2 == 1) observed.back().y() += 0.5 * kBlockPx;
+    if (i % 2 == 1) observed.back().y() += kBlockPx;
   }
   const auto fine =
       GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
