@@ -49,7 +49,7 @@ struct NreEstimationOptions {
   // one is refined on at the end (by the NRE; 0: it is not): more points make
   // it more exact, but not easier to find.
   int max_num_points = 1000;
-  int max_num_refinement_points = 4000;
+  int max_num_refinement_points = 10000;
   // P3P hypotheses of the sampling stage, and how many there are where fewer
   // left too small a chance of several without a wrong peak.
   int num_hypotheses = 5000;
