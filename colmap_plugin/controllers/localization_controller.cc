@@ -47,6 +47,9 @@ constexpr size_t kMaxNumImages = 100;
 // each of them.
 constexpr size_t kNumAddedReferences = 2;
 
+// And so many points, if that is more than the search takes.
+constexpr int kNumComparedPoints = 4000;
+
 bool Contains(const std::vector<colmap::image_t>& image_ids,
               colmap::image_t image_id) {
   return std::count(image_ids.begin(), image_ids.end(), image_id) > 0;
@@ -272,7 +275,8 @@ void LocalizationController::Estimate(const Query& query,
   }
   if (AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
     NreEstimationOptions estimation = options_.estimation;
-    estimation.max_num_points = NumPointsOf(estimation);
+    estimation.max_num_points =
+        std::max(estimation.max_num_points, kNumComparedPoints);
     look(estimation, priors_of_look);
   }
   if (priors.focal_length) {
