@@ -84,7 +84,7 @@ void JudgeAlternative(const ExplainedPose& other, ExplainedPose* pose);
 // symmetric parts, and so may have a pose that is supported well, but not by
 // most of what is in view. Below this share of it, the picture should be tried
 // flipped left to right (with FlippedCamera).
-constexpr double kMaxMirroredSupport = 0.5;
+constexpr double kMaxMirroredSupport = 0.8;
 bool MayBeMirrored(const PoseEstimate& estimate);
 
 // Turns the verdict `registered` of `estimate` into `rejected` if `flipped`,

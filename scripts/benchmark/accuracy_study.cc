@@ -133,6 +133,8 @@ std::shared_ptr<const ReferenceDescription> Filter(
   return some;
 }
 
+constexpr char kSift[] = "SIFT, LO-RANSAC";
+
 // Errors of one method: [query][subset]; infinite where it found no pose.
 struct Errors {
   std::vector<std::vector<double>> centers_cm;
@@ -149,34 +151,61 @@ struct Errors {
   }
 };
 
-// Median of all queries' errors together, with its 95 % interval when each
-// query's subsets are drawn again, with replacement.
-std::string MedianWithInterval(const std::vector<std::vector<double>>& errors) {
-  const auto pooled_median = [&](const auto& pick) {
-    std::vector<double> pooled;
-    for (const std::vector<double>& of_query : errors) {
-      for (size_t i = 0; i < of_query.size(); ++i) {
-        pooled.push_back(of_query[pick(of_query.size(), i)]);
-      }
-    }
-    return Median(pooled);
-  };
+// [query][subset] of any quantity.
+using Samples = std::vector<std::vector<double>>;
+
+// What is drawn again, with replacement, for an interval.
+enum class Resampled {
+  kSubsets,  // those of each query: as with other subsets of these queries
+  kQueries,  // as with other queries
+};
+
+// Median of all queries' samples together, with its 95 % interval.
+std::string MedianWithInterval(const Samples& samples, Resampled resampled) {
   constexpr int kNumResamples = 1000;
   std::mt19937_64 random(1);
-  std::vector<double> medians;
+  const auto draw = [&](const std::vector<double>& from,
+                        std::vector<double>* to) {
+    for (size_t i = 0; i < from.size(); ++i) {
+      to->push_back(from[random() % from.size()]);
+    }
+  };
+  std::vector<double> all, medians;
+  for (const std::vector<double>& of_query : samples) {
+    all.insert(all.end(), of_query.begin(), of_query.end());
+  }
   for (int i = 0; i < kNumResamples; ++i) {
-    medians.push_back(pooled_median(
-        [&random](size_t size, size_t) { return random() % size; }));
+    std::vector<double> drawn;
+    for (const std::vector<double>& of_query : samples) {
+      draw(resampled == Resampled::kSubsets
+               ? of_query
+               : samples[random() % samples.size()],
+           &drawn);
+    }
+    medians.push_back(Median(drawn));
   }
   std::sort(medians.begin(), medians.end());
   char text[100];
   std::snprintf(text,
                 sizeof(text),
                 "%7.4f [%.4f, %.4f]",
-                pooled_median([](size_t, size_t i) { return i; }),
+                Median(all),
                 medians[kNumResamples / 40],
                 medians[kNumResamples - kNumResamples / 40 - 1]);
   return text;
+}
+
+// Of the same subsets, where both found a pose.
+Samples Differences(const Samples& a, const Samples& b) {
+  Samples differences(a.size());
+  for (size_t q = 0; q < a.size(); ++q) {
+    for (size_t s = 0; s < a[q].size(); ++s) {
+      if (std::isfinite(a[q][s]) && std::isfinite(b[q][s])) {
+        differences[q].push_back(a[q][s] - b[q][s]);
+      }
+    }
+  }
+  return differences;
 }
 
 class Scene {
@@ -279,8 +308,7 @@ class Scene {
     }
     const std::optional<Rigid3d> pose =
         SolveLoRansac(query.camera, matches, kMaxErrorPx, options_.seed);
-    errors_["SIFT, LO-RANSAC"].Add(
-        index, pose ? &*pose : nullptr, truth_.at(query.name));
+    errors_[kSift].Add(index, pose ? &*pose : nullptr, truth_.at(query.name));
   }
 
   void Print() const {
@@ -301,12 +329,30 @@ class Scene {
           ++num_all;
         }
       }
-      std::printf("  %-18s %-28s %-28s %d of %d\n",
-                  method.c_str(),
-                  MedianWithInterval(errors.centers_cm).c_str(),
-                  MedianWithInterval(errors.rotations_deg).c_str(),
-                  num_registered,
-                  num_all);
+      std::printf(
+          "  %-18s %-28s %-28s %d of %d\n",
+          method.c_str(),
+          MedianWithInterval(errors.centers_cm, Resampled::kSubsets).c_str(),
+          MedianWithInterval(errors.rotations_deg, Resampled::kSubsets).c_str(),
+          num_registered,
+          num_all);
+    }
+    const auto sift = errors_.find(kSift);
+    for (const auto& [method, errors] : errors_) {
+      if (sift == errors_.end() || method == kSift) continue;
+      const auto difference = [&](Samples Errors::*member) {
+        return MedianWithInterval(
+            Differences(errors.*member, sift->second.*member),
+            Resampled::kQueries);
+      };
+      std::printf(
+          "  %s less %s, of the same subsets [interval for other "
+          "queries]:\n  %-18s %-28s %s\n",
+          method.c_str(),
+          kSift,
+          "",
+          difference(&Errors::centers_cm).c_str(),
+          difference(&Errors::rotations_deg).c_str());
     }
     std::fflush(stdout);
   }

@@ -1,6 +1,7 @@
 #include "s2d/localization.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -173,7 +174,9 @@ TEST(Localize, FailsWithoutPoints) {
 // the flipped picture does.
 class RejectMirroredTest : public testing::Test {
  protected:
-  PoseEstimate Run(double share_as_it_is) {
+  // `num_unexplained`: of the points in view, instead of those found.
+  PoseEstimate Run(double share_as_it_is,
+                   std::optional<int> num_unexplained = {}) {
     Random random(5);
     const SyntheticQuery query(300, 30.0, &random);
     Example example(query, 0.0, &random);
@@ -189,6 +192,9 @@ class RejectMirroredTest : public testing::Test {
     }
     PoseEstimate estimate = example.Run(query.camera, nullptr);
     EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    if (num_unexplained) {
+      estimate.num_in_view = estimate.support.size() + *num_unexplained;
+    }
     num_extractions_ = 0;
     RejectMirrored(
         example.preset,
@@ -223,7 +229,7 @@ TEST_F(RejectMirroredTest, KeepsWhatFitsBetterAsItIs) {
 }
 
 TEST_F(RejectMirroredTest, TriesNothingWhereMostOfTheViewSupportsThePose) {
-  EXPECT_EQ(Run(0.95).verdict, Verdict::kRegistered);
+  EXPECT_EQ(Run(1.0, 10).verdict, Verdict::kRegistered);
   EXPECT_EQ(num_extractions_, 0);
 }
 
