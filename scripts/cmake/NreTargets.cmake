@@ -50,11 +50,15 @@ function(nre_add_executable name)
 endfunction()
 
 # nre_add_test(<room>/<file>_test.cc [<target>...]): adds the file, and what it
-# links, to the executable <room>_test; one per room, since linking is slow.
+# links, to the executable <room>_test; one per room, since linking is slow, but
+# networks_test for what needs LibTorch, which is slow to load.
 # Tests run in the repository's top folder and see the macros NRE_SOURCE_DIR,
 # NRE_EXECUTABLE and NRE_COLMAP_EXECUTABLE.
 function(nre_add_test file)
   string(REGEX MATCH "^[^/]+" room ${file})
+  if(file MATCHES "^s2d/networks/")
+    set(room networks)
+  endif()
   if(NOT TARGET ${room}_test)
     nre_add_executable(${room}_test SOURCES ${file}
                        LINK GTest::gtest_main GTest::gmock)

@@ -1,0 +1,65 @@
+// LoadNetwork(): finds the networks' library and its entry. In the library of
+// the room, which does not link LibTorch.
+
+#include <filesystem>
+
+#include <dlfcn.h>
+
+#include "nre/error.h"
+#include "s2d/networks/network.h"
+
+namespace nre {
+namespace {
+
+using LoadFunction = Network*(const NetworkOptions*);
+
+constexpr char kLibrary[] = "libnre_networks.so";
+
+// ../lib beside the executable or library that holds this code.
+std::string PathOfLibrary() {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<const void*>(&PathOfLibrary), &info) == 0 ||
+      info.dli_fname == nullptr) {
+    return kLibrary;
+  }
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path self = fs::canonical(info.dli_fname, error);
+  if (error) self = fs::canonical("/proc/self/exe", error);
+  const fs::path path = self.parent_path().parent_path() / "lib" / kLibrary;
+  return fs::exists(path, error) ? path.string() : kLibrary;
+}
+
+LoadFunction* FindLoadFunction() {
+  // Never unloaded: LibTorch does not bear it.
+  void* library = dlopen(PathOfLibrary().c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    throw InputError(std::string("The networks' library cannot be loaded: ") +
+                     dlerror() +
+                     ". Expected in the folder lib/ beside the "
+                     "executable's, or where the system looks for libraries.");
+  }
+  void* function = dlsym(library, "nre_load_network");
+  if (function == nullptr) {
+    throw InputError(std::string(kLibrary) +
+                     " is of another version of colmap_nre. Install both "
+                     "together.");
+  }
+  return reinterpret_cast<LoadFunction*>(function);
+}
+
+}  // namespace
+
+Device ParseDevice(const std::string& name) {
+  if (name == "auto") return Device::kAuto;
+  if (name == "cpu") return Device::kCpu;
+  if (name == "cuda") return Device::kCuda;
+  throw InputError("Unknown device " + name + "; expected auto, cpu or cuda.");
+}
+
+std::unique_ptr<Network> LoadNetwork(const NetworkOptions& options) {
+  static LoadFunction* const load = FindLoadFunction();
+  return std::unique_ptr<Network>(load(&options));
+}
+
+}  // namespace nre

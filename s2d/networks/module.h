@@ -1,0 +1,53 @@
+// What the networks are to the code around them. Only for the networks'
+// library: includes LibTorch.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <torch/nn.h>
+#include <torch/types.h>
+
+#include "s2d/networks/safetensors.h"
+
+namespace nre {
+
+// A network whose parameters are named as in the published checkpoints.
+class NetworkModule : public torch::nn::Module {
+ public:
+  // image: [1, 3, height, width], normalised by ImageNet's mean and standard
+  // deviation. Returns [1, channels, height, width] each.
+  virtual std::vector<torch::Tensor> Forward(torch::Tensor image) = 0;
+
+  // The smallest height and width for which every layer has an output.
+  virtual int MinImageSize() const = 0;
+};
+
+// One definition per file.
+std::shared_ptr<NetworkModule> CreateNreCoarse();
+std::shared_ptr<NetworkModule> CreateNreFine();
+std::shared_ptr<NetworkModule> CreateS2dNet();
+std::shared_ptr<NetworkModule> CreateHypercolumns(bool with_pool);
+std::shared_ptr<NetworkModule> CreateNetVlad();
+std::shared_ptr<NetworkModule> CreateGnNet();
+
+// The network with this name, with weights as LibTorch initialises them.
+// Throws InputError, naming those there are, for an unknown name.
+std::shared_ptr<NetworkModule> CreateNetworkModule(const std::string& name);
+
+// Whose weights a network takes: its own name, but NetVLAD shares S2DHM's file.
+std::string WeightsOf(const std::string& network);
+
+// Copies the weights in `file` (read from `path`, for messages) into `module`.
+// Strict: throws InputError naming a key that is missing, left over or of
+// another shape, and for the weights of another network than `network`.
+void LoadWeights(const Safetensors& file,
+                 const std::string& path,
+                 const std::string& network,
+                 torch::nn::Module* module);
+
+// Normalises an 8-bit RGB image, [height, width, 3], for Forward().
+torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width);
+
+}  // namespace nre

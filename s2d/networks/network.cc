@@ -1,0 +1,180 @@
+#include "s2d/networks/network.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <mutex>
+
+#include <ATen/Parallel.h>
+#include <torch/cuda.h>
+
+#include "nre/error.h"
+#include "s2d/networks/module.h"
+
+namespace nre {
+namespace {
+
+// The names are those of the files that scripts/convert_weights.py writes.
+const std::map<std::string, std::function<std::shared_ptr<NetworkModule>()>>&
+Networks() {
+  static const std::map<std::string,
+                        std::function<std::shared_ptr<NetworkModule>()>>
+      networks = {
+          {"nre_coarse", CreateNreCoarse},
+          {"nre_fine", CreateNreFine},
+          {"s2dnet", CreateS2dNet},
+          {"s2dhm", [] { return CreateHypercolumns(true); }},
+          {"vgg16", [] { return CreateHypercolumns(false); }},
+          {"netvlad", CreateNetVlad},
+          {"gnnet", CreateGnNet},
+      };
+  return networks;
+}
+
+// What oneDNN and cuDNN read fastest.
+void UseChannelsLast(torch::nn::Module* module) {
+  for (torch::Tensor& parameter : module->parameters()) {
+    if (parameter.dim() == 4) {
+      parameter.set_data(
+          parameter.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
+NetworkOutput ToOutput(const torch::Tensor& tensor) {
+  const torch::Tensor cells = tensor.squeeze(0)
+                                  .permute({1, 2, 0})
+                                  .to(torch::kCPU, torch::kFloat32)
+                                  .contiguous();
+  NetworkOutput output;
+  output.height = static_cast<int>(cells.size(0));
+  output.width = static_cast<int>(cells.size(1));
+  output.channels = static_cast<int>(cells.size(2));
+  const float* data = cells.data_ptr<float>();
+  output.data.assign(data, data + cells.numel());
+  return output;
+}
+
+torch::Device ChooseDevice(Device device) {
+  if (device == Device::kCpu || !torch::cuda::is_available()) {
+    if (device == Device::kCuda) {
+      throw InputError(
+          "There is no GPU that LibTorch can use. Expected "
+          "--device cpu or --device auto.");
+    }
+    return torch::kCPU;
+  }
+  return torch::kCUDA;
+}
+
+class LibTorchNetwork : public Network {
+ public:
+  explicit LibTorchNetwork(const NetworkOptions& options)
+      : options_(options), device_(ChooseDevice(options.device)) {
+    module_ = Load(device_);
+  }
+
+  std::vector<NetworkOutput> Run(const Image& image) const override {
+    // Queries run side by side; one must not depend on how many.
+    at::set_num_threads(1);
+    const int min_size = module_->MinImageSize();
+    if (std::min(image.width, image.height) < min_size) {
+      throw InputError("The image has " + std::to_string(image.width) + " x " +
+                       std::to_string(image.height) +
+                       " pixels, but the "
+                       "network " +
+                       options_.name + " needs " + std::to_string(min_size) +
+                       " on either side.");
+    }
+    try {
+      return Run(image, module_.get(), device_);
+    } catch (const c10::OutOfMemoryError&) {
+      if (options_.device != Device::kAuto) {
+        throw InputError("The GPU has not enough memory for an image of " +
+                         std::to_string(image.width) + " x " +
+                         std::to_string(image.height) +
+                         " pixels. Expected --device cpu or --device auto.");
+      }
+    }
+    std::call_once(have_cpu_module_,
+                   [this] { cpu_module_ = Load(torch::kCPU); });
+    return Run(image, cpu_module_.get(), torch::kCPU);
+  }
+
+  std::string DeviceName() const override {
+    return device_.is_cuda() ? "cuda" : "cpu";
+  }
+
+ private:
+  std::shared_ptr<NetworkModule> Load(torch::Device device) const {
+    auto module = CreateNetworkModule(options_.name);
+    LoadWeights(ReadSafetensors(options_.weights_path),
+                options_.weights_path,
+                WeightsOf(options_.name),
+                module.get());
+    module->eval();
+    module->to(device, Precision(device));
+    UseChannelsLast(module.get());
+    return module;
+  }
+
+  torch::Dtype Precision(torch::Device device) const {
+    return device.is_cuda() && options_.half_on_gpu ? torch::kFloat16
+                                                    : torch::kFloat32;
+  }
+
+  std::vector<NetworkOutput> Run(const Image& image,
+                                 NetworkModule* module,
+                                 torch::Device device) const {
+    const torch::InferenceMode guard;
+    const torch::Tensor input =
+        NormalizedImage(image.rgb.data(), image.height, image.width)
+            .to(device, Precision(device));
+    std::vector<NetworkOutput> outputs;
+    for (const torch::Tensor& tensor : module->Forward(input)) {
+      outputs.push_back(ToOutput(tensor));
+    }
+    return outputs;
+  }
+
+  NetworkOptions options_;
+  torch::Device device_;
+  std::shared_ptr<NetworkModule> module_;
+  // For images that are too large for the GPU.
+  mutable std::once_flag have_cpu_module_;
+  mutable std::shared_ptr<NetworkModule> cpu_module_;
+};
+
+}  // namespace
+
+std::shared_ptr<NetworkModule> CreateNetworkModule(const std::string& name) {
+  const auto network = Networks().find(name);
+  if (network != Networks().end()) return network->second();
+  std::string names;
+  for (const auto& [known, create] : Networks()) {
+    names += (names.empty() ? "" : ", ") + known;
+  }
+  throw InputError("Unknown network " + name + "; there are: " + names + ".");
+}
+
+std::string WeightsOf(const std::string& network) {
+  return network == "netvlad" ? "s2dhm" : network;
+}
+
+torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width) {
+  // Not written to: from_blob() takes no const.
+  const torch::Tensor image = torch::from_blob(
+      const_cast<unsigned char*>(rgb), {1, height, width, 3}, torch::kUInt8);
+  const torch::Tensor mean = torch::tensor({0.485f, 0.456f, 0.406f});
+  const torch::Tensor deviation = torch::tensor({0.229f, 0.224f, 0.225f});
+  // Channels last in memory, as the networks want it.
+  return ((image.to(torch::kFloat32) / 255.0f - mean) / deviation)
+      .permute({0, 3, 1, 2});
+}
+
+}  // namespace nre
+
+// The library's entry.
+extern "C" nre::Network* nre_load_network(const nre::NetworkOptions* options) {
+  return new nre::LibTorchNetwork(*options);
+}

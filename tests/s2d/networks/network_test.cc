@@ -1,0 +1,203 @@
+#include "s2d/networks/network.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "nre/error.h"
+#include "s2d/networks/safetensors.h"
+#include "tests/testing/seeded_weights.h"
+
+namespace nre {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+template <typename T>
+std::vector<T> Values(const Safetensors& file, const std::string& name) {
+  const StoredTensor& tensor = file.tensors.at(name);
+  std::vector<T> values((tensor.end - tensor.begin) / sizeof(T));
+  std::memcpy(values.data(),
+              file.data.data() + tensor.begin,
+              values.size() * sizeof(T));
+  return values;
+}
+
+// A weights file that is gone with this object.
+class WeightsFile {
+ public:
+  explicit WeightsFile(const Safetensors& file) {
+    WriteSafetensors(path_, file);
+  }
+  ~WeightsFile() { std::remove(path_.c_str()); }
+
+  std::unique_ptr<Network> Load(const std::string& network) const {
+    NetworkOptions options;
+    options.name = network;
+    options.weights_path = path_;
+    options.device = Device::kCpu;
+    return LoadNetwork(options);
+  }
+
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_ = testing::TempDir() + "nre_network_test." +
+                            std::to_string(getpid()) + ".safetensors";
+};
+
+// Mean, standard deviation, minimum and maximum.
+std::vector<double> Statistics(const std::vector<float>& values) {
+  double sum = 0.0, squares = 0.0;
+  double smallest = std::numeric_limits<double>::infinity();
+  double largest = -smallest;
+  for (const double value : values) {
+    sum += value;
+    squares += value * value;
+    smallest = std::min(smallest, value);
+    largest = std::max(largest, value);
+  }
+  const double mean = sum / values.size();
+  return {mean,
+          std::sqrt(squares / values.size() - mean * mean),
+          smallest,
+          largest};
+}
+
+class NetworkReferenceTest : public testing::TestWithParam<std::string> {};
+
+// tests/data/network_reference.py computed the same from the papers'
+// description, starting from torchvision's networks.
+TEST_P(NetworkReferenceTest, AgreesWithTheReference) {
+  const std::string network = GetParam();
+  const Safetensors reference =
+      ReadSafetensors(std::string(NRE_SOURCE_DIR) + "/tests/data/networks/" +
+                      network + ".safetensors");
+  const WeightsFile weights(
+      SeededWeights(network == "netvlad" ? "s2dhm" : network));
+  const std::vector<NetworkOutput> outputs =
+      weights.Load(network)->Run(SeededImage(131, 97));
+  ASSERT_EQ(reference.tensors.size(), 4 * outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const NetworkOutput& output = outputs[i];
+    const std::string suffix = "_" + std::to_string(i);
+    SCOPED_TRACE("output " + std::to_string(i));
+    ASSERT_EQ(
+        Values<int64_t>(reference, "shape" + suffix),
+        (std::vector<int64_t>{output.channels, output.height, output.width}));
+    const auto statistics = Values<float>(reference, "stats" + suffix);
+    const double tolerance =
+        1e-4 * std::max(std::abs(statistics[2]), std::abs(statistics[3]));
+    EXPECT_THAT(Statistics(output.data),
+                testing::Pointwise(testing::DoubleNear(tolerance), statistics));
+    const auto cells = Values<int64_t>(reference, "cells" + suffix);
+    const auto values = Values<float>(reference, "values" + suffix);
+    ASSERT_EQ(values.size(), cells.size() / 2 * output.channels);
+    double largest = 0.0;
+    for (size_t k = 0; k < cells.size() / 2; ++k) {
+      const float* cell =
+          &output.data[(cells[2 * k] * output.width + cells[2 * k + 1]) *
+                       output.channels];
+      for (int c = 0; c < output.channels; ++c) {
+        largest = std::max<double>(
+            largest, std::abs(cell[c] - values[k * output.channels + c]));
+      }
+    }
+    EXPECT_LT(largest, tolerance);
+    RecordProperty("largest_relative" + suffix,
+                   std::to_string(1e-4 * largest / tolerance));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         NetworkReferenceTest,
+                         testing::Values("nre_coarse",
+                                         "nre_fine",
+                                         "s2dnet",
+                                         "s2dhm",
+                                         "vgg16",
+                                         "netvlad",
+                                         "gnnet"),
+                         [](const auto& info) { return info.param; });
+
+void ExpectRefused(const Safetensors& weights,
+                   const std::string& network,
+                   const std::string& why) {
+  const WeightsFile file(weights);
+  EXPECT_THAT([&] { file.Load(network); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr(file.path()),
+                        HasSubstr(why),
+                        HasSubstr("convert_weights.py " + network))));
+}
+
+TEST(NetworkTest, WeightsAreLoadedStrictly) {
+  Safetensors weights = SeededWeights("nre_fine");
+  ExpectRefused(weights, "nre_coarse", "their header says nre_fine");
+
+  Safetensors changed = weights;
+  changed.metadata.clear();
+  ExpectRefused(changed, "nre_fine", "does not name a network");
+
+  changed = weights;
+  const float value = 0.0f;
+  AddTensor("cnn.10.weight", "F32", {}, &value, sizeof(value), &changed);
+  ExpectRefused(changed, "nre_fine", "cnn.10.weight is not part of it");
+
+  changed = weights;
+  changed.tensors["cnn.8.Weight"] = changed.tensors["cnn.8.weight"];
+  changed.tensors.erase("cnn.8.weight");
+  ExpectRefused(changed, "nre_fine", "cnn.8.weight is missing");
+
+  changed = weights;
+  changed.tensors["cnn.8.weight"].shape = {144, 576, 1, 1};
+  ExpectRefused(changed,
+                "nre_fine",
+                "cnn.8.weight has the shape [144, 576, 1, 1], but "
+                "[288, 288, 1, 1] was expected");
+
+  changed = weights;
+  changed.tensors["cnn.9.weight"].dtype = "I32";
+  ExpectRefused(changed, "nre_fine", "cnn.9.weight has the type I32");
+}
+
+TEST(NetworkTest, MissingWeightsUnknownNetworkAbsentGpu) {
+  NetworkOptions options;
+  options.name = "nre_fine";
+  options.weights_path = "/nowhere/nre_fine.safetensors";
+  EXPECT_THAT([&] { LoadNetwork(options); },
+              ThrowsMessage<InputError>(HasSubstr(options.weights_path)));
+  options.name = "alexnet";
+  EXPECT_THAT([&] { LoadNetwork(options); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("alexnet"), HasSubstr("nre_coarse"))));
+  EXPECT_THAT([] { ParseDevice("tpu"); },
+              ThrowsMessage<InputError>(HasSubstr("auto, cpu or cuda")));
+  EXPECT_EQ(ParseDevice("auto"), Device::kAuto);
+}
+
+TEST(NetworkTest, SmallImages) {
+  const WeightsFile vgg16(SeededWeights("vgg16"));
+  const auto network = vgg16.Load("vgg16");
+  EXPECT_EQ(network->DeviceName(), "cpu");
+  EXPECT_THAT([&] { network->Run(SeededImage(1, 200)); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("1 x 200"), HasSubstr("16 on either side"))));
+  EXPECT_THROW(network->Run(SeededImage(200, 15)), InputError);
+  EXPECT_EQ(network->Run(SeededImage(16, 16)).front().width, 4);
+
+  const WeightsFile nre_fine(SeededWeights("nre_fine"));
+  const auto output = nre_fine.Load("nre_fine")->Run(SeededImage(1, 3)).front();
+  EXPECT_EQ(output.width, 1);
+  EXPECT_EQ(output.height, 2);
+}
+
+}  // namespace
+}  // namespace nre

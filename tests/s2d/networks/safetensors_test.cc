@@ -1,0 +1,132 @@
+#include "s2d/networks/safetensors.h"
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "nre/error.h"
+
+namespace nre {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+class SafetensorsTest : public testing::Test {
+ protected:
+  ~SafetensorsTest() override { std::remove(path_.c_str()); }
+
+  void Write(const std::string& bytes) const {
+    std::ofstream(path_, std::ios::binary) << bytes;
+  }
+
+  // With its length in front.
+  void WriteHeader(const std::string& header, const std::string& data) const {
+    std::string length(8, '\0');
+    length[0] = static_cast<char>(header.size());
+    length[1] = static_cast<char>(header.size() >> 8);
+    Write(length + header + data);
+  }
+
+  std::string Bytes() const {
+    std::ifstream file(path_, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  void ExpectRefused(const std::string& why) const {
+    EXPECT_THAT([&] { ReadSafetensors(path_); },
+                ThrowsMessage<InputError>(AllOf(
+                    HasSubstr(path_), HasSubstr(why), HasSubstr("xpected"))));
+  }
+
+  const std::string path_ = testing::TempDir() + "nre_safetensors_test";
+};
+
+Safetensors Example() {
+  Safetensors file;
+  file.metadata = {{"network", "example"}};
+  const float weights[] = {1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f};
+  const int64_t count = -7;
+  AddTensor("b.weight", "F32", {2, 3}, weights, sizeof(weights), &file);
+  AddTensor("a.count", "I64", {}, &count, sizeof(count), &file);
+  AddTensor("empty", "F32", {0, 3}, nullptr, 0, &file);
+  return file;
+}
+
+TEST_F(SafetensorsTest, ReadsWhatItWrote) {
+  const Safetensors file = Example();
+  WriteSafetensors(path_, file);
+  const Safetensors read = ReadSafetensors(path_);
+  EXPECT_EQ(read.metadata, file.metadata);
+  EXPECT_EQ(read.data, file.data);
+  ASSERT_EQ(read.tensors.size(), 3);
+  const StoredTensor& weight = read.tensors.at("b.weight");
+  EXPECT_EQ(weight.dtype, "F32");
+  EXPECT_EQ(weight.shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(weight.begin, 0);
+  EXPECT_EQ(weight.end, 24);
+  EXPECT_TRUE(read.tensors.at("a.count").shape.empty());
+}
+
+// As the format's documentation has it.
+TEST_F(SafetensorsTest, ReadsAFileWrittenByHand) {
+  WriteHeader(R"({"__metadata__":{"k":"v"},"x":{"dtype":"U8","shape":[2],)"
+              R"("data_offsets":[0,2]}}   )",
+              "hi");
+  const Safetensors file = ReadSafetensors(path_);
+  EXPECT_EQ(file.metadata.at("k"), "v");
+  EXPECT_EQ(file.tensors.at("x").dtype, "U8");
+  EXPECT_EQ(std::string(file.data.begin(), file.data.end()), "hi");
+}
+
+TEST_F(SafetensorsTest, RefusesEveryTruncation) {
+  WriteSafetensors(path_, Example());
+  const std::string bytes = Bytes();
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    Write(bytes.substr(0, size));
+    EXPECT_THROW(ReadSafetensors(path_), InputError) << size;
+  }
+  Write(bytes + "x");
+  ExpectRefused("longer");
+}
+
+TEST_F(SafetensorsTest, RefusesForeignFiles) {
+  Write("PK\x03\x04 this is not the file you are looking for");
+  ExpectRefused("header");
+  WriteHeader("[1, 2]", "");
+  EXPECT_THROW(ReadSafetensors(path_), InputError);
+  WriteHeader("{\"x\": 3}", "");
+  ExpectRefused("header");
+  const auto tensor = [&](const std::string& text) {
+    WriteHeader("{\"x\":{" + text + "}}", "01234567");
+  };
+  tensor(R"("dtype":"Q9","shape":[8],"data_offsets":[0,8])");
+  ExpectRefused("unknown type Q9");
+  tensor(R"("dtype":"U8","shape":[7],"data_offsets":[0,8])");
+  ExpectRefused("x");
+  tensor(R"("dtype":"U8","shape":[7],"data_offsets":[1,8])");
+  ExpectRefused("gaps");
+  tensor(R"("dtype":"U8","shape":[-8],"data_offsets":[0,8])");
+  ExpectRefused("x");
+  // Would overflow.
+  tensor(R"("dtype":"F64","shape":[4294967296,4294967296],)"
+         R"("data_offsets":[0,0])");
+  ExpectRefused("larger than the file");
+  tensor(R"("dtype":"U8","shape":[8],"data_offsets":[0])");
+  ExpectRefused("x");
+}
+
+TEST_F(SafetensorsTest, MissingFilesAndFolders) {
+  EXPECT_THAT([] { ReadSafetensors("/nowhere/x.safetensors"); },
+              ThrowsMessage<InputError>(HasSubstr("/nowhere/x.safetensors")));
+  EXPECT_THROW(ReadSafetensors(testing::TempDir()), InputError);
+  EXPECT_THROW(WriteSafetensors("/nowhere/x.safetensors", Example()),
+               InputError);
+}
+
+}  // namespace
+}  // namespace nre
