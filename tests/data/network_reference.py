@@ -451,7 +451,10 @@ def lightning_class(module_name, class_name, base):
 
     Published checkpoints hold such objects beside the weights.
     """
-    module = sys.modules.setdefault(module_name, types.ModuleType(module_name))
+    parts = module_name.split(".")
+    for end in range(1, len(parts) + 1):  # Importing it looks for them all.
+        name = ".".join(parts[:end])
+        module = sys.modules.setdefault(name, types.ModuleType(name))
     result = type(class_name, (base,), {"__module__": module_name})
     setattr(module, class_name, result)
     return result
