@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "nre/error.h"
-#include "s2d/dense_sift.h"
-
 namespace nre {
 
 bool FeatureMap::Sample(const Eigen::Vector2d& xy_image,
@@ -35,27 +32,11 @@ bool FeatureMap::Sample(const Eigen::Vector2d& xy_image,
   }
   // Unit descriptors that cancel out say as little as zero ones.
   constexpr float kMinSquaredNorm = 1e-4f;
-  if (!(squared_norm > kMinSquaredNorm)) return false;
+  if (!(squared_norm > (unit_norm ? kMinSquaredNorm : 0.0f))) return false;
+  if (!unit_norm) return true;
   const float inverse_norm = 1.0f / std::sqrt(squared_norm);
   for (int c = 0; c < channels; ++c) descriptor[c] *= inverse_norm;
   return true;
-}
-
-FeaturePreset CreateFeaturePreset(const std::string& name) {
-  if (name != "dense_sift") {
-    throw InputError("unknown feature preset '" + name +
-                     "'; there is: dense_sift");
-  }
-  FeaturePreset preset;
-  preset.name = name;
-  preset.coarse = CreateDenseSift(DenseSiftOptions::Coarse());
-  preset.fine = CreateDenseSift(DenseSiftOptions::Fine());
-  // The minima of the mean NRE over 6994 points of two data sets, found by
-  // calibrate_temperature; see scripts/calibration/README.md.
-  preset.coarse_softmax_scale = 40.0f;
-  preset.fine_softmax_scale = 22.0f;
-  preset.covariance_factor = 1.2;
-  return preset;
 }
 
 }  // namespace nre

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
-#include <string>
 #include <vector>
 
 #include <Eigen/Core>
@@ -14,22 +12,24 @@
 namespace nre {
 
 // Dense features H of logical shape [channels, height, width], stored channels
-// last (all channels of a cell side by side). Every descriptor is zero or has
-// unit L2 norm.
+// last (all channels of a cell side by side).
 struct FeatureMap {
   int channels = 0;
   int height = 0;
   int width = 0;
   MapFromImage map_from_image;
+  // Whether every descriptor has unit L2 norm or is zero.
+  bool unit_norm = true;
   std::vector<float> data;  // [height, width, channels]
 
   const float* Descriptor(int x, int y) const {
     return &data[(static_cast<size_t>(y) * width + x) * channels];
   }
 
-  // The descriptor at image coordinates, bilinearly interpolated and
-  // normalised, into `descriptor` [channels]. Returns false for a position
-  // outside of the cells' centres or without any structure (zero descriptor).
+  // The descriptor at image coordinates, bilinearly interpolated and, if these
+  // features have unit norm, normalised, into `descriptor` [channels]. Returns
+  // false for a position outside of the cells' centres or without any structure
+  // (zero descriptor).
   bool Sample(const Eigen::Vector2d& xy_image, float* descriptor) const;
 };
 
@@ -40,6 +40,9 @@ class FeatureExtractor {
   virtual ~FeatureExtractor() = default;
 
   virtual int Channels() const = 0;
+
+  // FeatureMap::unit_norm of what is extracted.
+  virtual bool UnitNorm() const { return true; }
 
   // The largest factor by which an image of this size should be resized before
   // its features are computed, if they are kept; it bounds their number.
@@ -59,21 +62,5 @@ class FeatureExtractor {
     return Extract(image, NaturalScale(image.width, image.height));
   }
 };
-
-// A coarse and a fine extractor that go together, with the factor that turns
-// their cosine similarities into the logits of a softmax (see
-// scripts/calibration).
-struct FeaturePreset {
-  std::string name;
-  std::unique_ptr<FeatureExtractor> coarse;
-  std::unique_ptr<FeatureExtractor> fine;
-  float coarse_softmax_scale = 0.0f;
-  float fine_softmax_scale = 0.0f;
-  // See SharedErrors; fitted on rendered scenes, see scripts/benchmark.
-  double covariance_factor = 1.0;
-};
-
-// Throws InputError, naming the presets there are, for an unknown name.
-FeaturePreset CreateFeaturePreset(const std::string& name);
 
 }  // namespace nre

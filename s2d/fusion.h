@@ -9,7 +9,7 @@ namespace nre {
 
 enum class Fusion {
   kNearest,  // the first reference that observes the point, and no other
-  kMean,     // the mean descriptor, normalised
+  kMean,     // the mean descriptor, normalised if all are
   kMax,      // in every cell the similarity of the most similar descriptor
   kSum,      // the loss maps of all descriptors, averaged
 };

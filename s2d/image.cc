@@ -78,6 +78,26 @@ std::vector<float> Image::Gray() const {
   return gray;
 }
 
+Image ResizeImage(const Image& image, int width, int height) {
+  if (width == image.width && height == image.height) return image;
+  Image resized{width, height, {}};
+  resized.rgb.resize(static_cast<size_t>(3) * width * height);
+  // Only read: cv::Mat takes no const.
+  const cv::Mat from(image.height,
+                     image.width,
+                     CV_8UC3,
+                     const_cast<uint8_t*>(image.rgb.data()));
+  cv::Mat to(height, width, CV_8UC3, resized.rgb.data());
+  const bool shrinks = width < image.width;
+  cv::resize(from,
+             to,
+             to.size(),
+             0.0,
+             0.0,
+             shrinks ? cv::INTER_AREA : cv::INTER_CUBIC);
+  return resized;
+}
+
 Image FlipLeftRight(const Image& image) {
   Image flipped = image;
   for (int y = 0; y < image.height; ++y) {

@@ -19,6 +19,9 @@ struct Image {
 
 Image FlipLeftRight(const Image& image);
 
+// By averages of areas where it shrinks, else by cubic interpolation.
+Image ResizeImage(const Image& image, int width, int height);
+
 // Reads an image file as COLMAP does, so that COLMAP's keypoints and
 // intrinsics apply: the EXIF orientation is ignored (pixels stay as stored),
 // 16-bit channels are scaled to 8 bits, grey is repeated in all channels,

@@ -10,7 +10,7 @@
 
 #include "nre/camera.h"
 #include "nre/pose_estimator.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 #include "s2d/fusion.h"
 
 namespace nre {
@@ -18,8 +18,8 @@ namespace nre {
 // 3D points with their descriptors in a preset's coarse and fine features.
 struct DescribedPoints {
   std::vector<Eigen::Vector3d> xyz;  // [N], world
-  std::vector<float> coarse;         // [num_rows, coarse channels], unit norm
-  std::vector<float> fine;           // [num_rows, fine channels], unit norm
+  std::vector<float> coarse;         // [num_rows, coarse channels]
+  std::vector<float> fine;           // [num_rows, fine channels]
   FusedDescriptors rows;
   std::vector<PointView> views;  // [N]; empty: not known
   // SharedErrors::quarter_angle of poses from these points.

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nre/camera.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 
 namespace nre {
 

@@ -10,7 +10,7 @@
 #include "nre/camera.h"
 #include "nre/loss_maps.h"
 #include "nre/pose_estimator.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 #include "s2d/image.h"
 #include "s2d/localization.h"
 

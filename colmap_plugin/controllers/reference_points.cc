@@ -93,14 +93,15 @@ const float* Row(const References& references,
   return &((*references[source.reference]).*member)[source.row * channels];
 }
 
-// Appends the mean of the unit descriptors in [begin, end), normalised; false
-// if they cancel out.
+// Appends the mean of the descriptors in [begin, end), normalised if they have
+// unit norm; false if they cancel out.
 bool AppendMean(const References& references,
                 std::vector<float> ReferenceDescription::*member,
-                size_t channels,
+                const FeatureExtractor& extractor,
                 const Source* begin,
                 const Source* end,
                 std::vector<float>* descriptors) {
+  const size_t channels = extractor.Channels();
   const size_t offset = descriptors->size();
   descriptors->resize(offset + channels, 0.0f);
   float* mean = &(*descriptors)[offset];
@@ -115,13 +116,14 @@ bool AppendMean(const References& references,
     squared_norm += mean[c] * mean[c];
   }
   const float norm = std::sqrt(squared_norm);
-  constexpr float kMinNorm = 1e-3f;
-  if (!(norm > kMinNorm)) {
+  const float min_norm = extractor.UnitNorm() ? 1e-3f : 0.0f;
+  if (!(norm > min_norm)) {
     descriptors->resize(offset);
     return false;
   }
+  const float divisor = extractor.UnitNorm() ? norm : end - begin;
   for (size_t c = 0; c < channels; ++c) {
-    mean[c] /= norm;
+    mean[c] /= divisor;
   }
   return true;
 }
@@ -139,7 +141,7 @@ size_t AppendPoint(const References& references,
   if (fusion == Fusion::kMean) {
     if (!AppendMean(references,
                     &ReferenceDescription::coarse,
-                    coarse_channels,
+                    *preset.coarse,
                     begin,
                     end,
                     &points->coarse)) {
@@ -147,7 +149,7 @@ size_t AppendPoint(const References& references,
     }
     if (!AppendMean(references,
                     &ReferenceDescription::fine,
-                    fine_channels,
+                    *preset.fine,
                     begin,
                     end,
                     &points->fine)) {

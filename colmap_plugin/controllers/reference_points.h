@@ -77,8 +77,8 @@ class ReferenceCache {
 // Chooses at most `max_num_points` of the points that the references observe, a
 // random subset that depends on `seed` only. A point that several of them
 // observe gets the descriptors that `fusion` needs: of the first of them
-// (kNearest; so the references are best given in order), their mean, normalised
-// again (kMean), or all. `point3D_ids` receives the ids, ascending.
+// (kNearest; so the references are best given in order), their mean (kMean), or
+// all. `point3D_ids` receives the ids, ascending.
 DescribedPoints ChoosePoints(
     const colmap::Reconstruction& model,
     const std::vector<std::shared_ptr<const ReferenceDescription>>& references,

@@ -45,6 +45,8 @@ struct CommandOptions {
   std::string visualization_path;
   std::string output_database_path;
   std::string features = "dense_sift";
+  std::string weights_path;
+  std::string device = "auto";
   // Names of what `localization` has as enums; see ParseNames().
   std::string method;
   std::string fpr_start;
@@ -91,7 +93,14 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->AddPath("visualization_path",
                   &options->visualization_path,
                   "folder for pictures of every query; new or empty");
-  parser->Add("features", &options->features, "preset of dense features");
+  parser->Add("features",
+              &options->features,
+              "preset of dense features: " + FeaturePresetNames());
+  parser->AddPath("weights_path",
+                  &options->weights_path,
+                  "folder with the weights of networks: "
+                  "<network>.safetensors, see the README");
+  parser->Add("device", &options->device, "of networks: auto, cpu, cuda");
   parser->Add("num_threads",
               &localization.num_threads,
               "queries worked on at once; -1: one per core");
@@ -578,7 +587,8 @@ int Localize(CommandOptions options,
   const auto start = std::chrono::steady_clock::now();
   ParseNames(&options);
   CheckOptions(options);
-  const FeaturePreset preset = CreateFeaturePreset(options.features);
+  const FeaturePreset preset = CreateFeaturePreset(
+      options.features, {options.weights_path, ParseDevice(options.device)});
   const Outputs outputs(options);
   if (outputs.pictures != nullptr) {
     options.localization.picture_path = outputs.pictures->path();

@@ -10,7 +10,7 @@
 #include "nre/camera.h"
 #include "nre/point_match.h"
 #include "nre/rigid3.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 #include "s2d/localization.h"
 
 namespace nre {

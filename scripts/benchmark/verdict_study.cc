@@ -23,7 +23,7 @@
 
 #include "colmap_plugin/compat/colmap.h"
 #include "nre/error.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 #include "scripts/benchmark/verdict_scenes.h"
 #include "tests/testing/generated_maps.h"
 

@@ -25,7 +25,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "nre/error.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 
 namespace fs = std::filesystem;
 

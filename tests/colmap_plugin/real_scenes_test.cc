@@ -18,7 +18,7 @@
 #include "colmap_plugin/io/lists.h"
 #include "nre/pose_evaluation.h"
 #include "nre/rigid3.h"
-#include "s2d/feature_extractor.h"
+#include "s2d/feature_preset.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
 namespace nre {

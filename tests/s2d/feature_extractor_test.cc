@@ -6,8 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include "nre/error.h"
-
 namespace nre {
 namespace {
 
@@ -66,22 +64,13 @@ TEST(FeatureMapTest, SampleRefusesPlacesWithoutStructure) {
   EXPECT_FALSE(opposite.Sample({4.0, 2.0}, descriptor));
 }
 
-TEST(FeaturePresetTest, DenseSift) {
-  const FeaturePreset preset = CreateFeaturePreset("dense_sift");
-  EXPECT_EQ(preset.name, "dense_sift");
-  ASSERT_NE(preset.coarse, nullptr);
-  ASSERT_NE(preset.fine, nullptr);
-  EXPECT_GT(preset.coarse_softmax_scale, 0.0f);
-  EXPECT_GT(preset.fine_softmax_scale, 0.0f);
-}
-
-TEST(FeaturePresetTest, UnknownNameIsAnErrorThatTellsTheKnownOnes) {
-  try {
-    CreateFeaturePreset("no_such_preset");
-    FAIL();
-  } catch (const InputError& error) {
-    EXPECT_NE(std::string(error.what()).find("dense_sift"), std::string::npos);
-  }
+TEST(FeatureMapTest, SampleLeavesOtherNormsAlone) {
+  FeatureMap map = TestMap(2, 1, {3.0f, 0.0f, 0.0f, 1.0f});
+  map.unit_norm = false;
+  float descriptor[2];
+  ASSERT_TRUE(map.Sample({3.0, 2.0}, descriptor));
+  EXPECT_NEAR(descriptor[0], 2.25f, 1e-6f);
+  EXPECT_NEAR(descriptor[1], 0.25f, 1e-6f);
 }
 
 }  // namespace

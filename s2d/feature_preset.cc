@@ -1,0 +1,166 @@
+#include "s2d/feature_preset.h"
+
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "nre/error.h"
+#include "s2d/dense_sift.h"
+#include "s2d/network_features.h"
+
+namespace nre {
+namespace {
+
+// The published file with a network's weights, and where it is.
+struct Checkpoint {
+  const char* network;
+  const char* file;
+  const char* source;
+};
+
+constexpr Checkpoint kCheckpoints[] = {
+    {"nre_coarse", "weights/coarse.pth", "github.com/germain-hug/NRE"},
+    {"nre_fine", "weights/fine.pth", "github.com/germain-hug/NRE"},
+    {"s2dnet",
+     "s2dnet_weights.pth",
+     "the README of github.com/germain-hug/S2DNet-Minimal"},
+    {"s2dhm",
+     "checkpoints/robotcar/weights.pth.tar",
+     "github.com/germain-hug/S2DHM"},
+    {"vgg16",
+     "vgg16-397923af.pth",
+     "torchvision (VGG16_Weights.IMAGENET1K_V1)"},
+    {"gnnet", "checkpoint.pth", "training by github.com/zimengjiang/gn_net"},
+};
+
+// A network's part of a preset. Every network normalises its input by
+// ImageNet's mean and standard deviation.
+struct Extractor {
+  const char* network;
+  NetworkFeaturesOptions features;
+  float softmax_scale;
+};
+
+struct NetworkPreset {
+  Extractor coarse;
+  Extractor fine;
+};
+
+// Levels: output, channels, stride, centre of cell (0, 0). Then stride of the
+// descriptors, larger side of the image, unit norm; softmax factor.
+const std::map<std::string, NetworkPreset>& NetworkPresets() {
+  // The logits of the NRE's networks and S2DNet are plain inner products, as
+  // they were trained. The factors of the others, which were not trained for a
+  // softmax, are guesses: whoever has their weights finds better ones by
+  // scripts/calibration.
+  constexpr float kTrained = 1.0f;
+  constexpr float kCoarseGuess = 40.0f;
+  constexpr float kFineGuess = 20.0f;
+  const NetworkLevel hypercolumn = {0, 2048, 4.0, 2.0};
+  // S2DNet's levels; the finest says nothing about places 8 pixels apart.
+  const NetworkLevel s2dnet[] = {
+      {0, 128, 1.0, 0.5}, {1, 128, 4.0, 2.0}, {2, 128, 16.0, 8.0}};
+  static const std::map<std::string, NetworkPreset> presets = {
+      {"nre",
+       {{"nre_coarse", {{{0, 1280, 16.0, 0.5}}, 16.0, 1600, false}, kTrained},
+        {"nre_fine", {{{0, 288, 2.0, 0.5}}, 2.0, 1600, false}, kTrained}}},
+      {"s2dnet",
+       {{"s2dnet", {{s2dnet[1], s2dnet[2]}, 8.0, 1024, false}, kTrained},
+        {"s2dnet",
+         {{s2dnet[0], s2dnet[1], s2dnet[2]}, 2.0, 1024, false},
+         kTrained}}},
+      {"s2dhm",
+       {{"s2dhm", {{hypercolumn}, 4.0, 512, true}, kCoarseGuess},
+        {"s2dhm", {{hypercolumn}, 4.0, 1024, true}, kFineGuess}}},
+      {"vgg16",
+       {{"vgg16", {{hypercolumn}, 4.0, 512, true}, kCoarseGuess},
+        {"vgg16", {{hypercolumn}, 4.0, 1024, true}, kFineGuess}}},
+      {"gnnet",
+       {{"gnnet", {{{0, 128, 8.0, 4.0}}, 8.0, 1024, true}, kCoarseGuess},
+        {"gnnet", {{{2, 128, 2.0, 1.0}}, 2.0, 1024, true}, kFineGuess}}},
+  };
+  return presets;
+}
+
+FeaturePreset CreateDenseSiftPreset() {
+  FeaturePreset preset;
+  preset.coarse = CreateDenseSift(DenseSiftOptions::Coarse());
+  preset.fine = CreateDenseSift(DenseSiftOptions::Fine());
+  // The minima of the mean NRE over 6994 points of two data sets, found by
+  // calibrate_temperature; see scripts/calibration/README.md.
+  preset.coarse_softmax_scale = 40.0f;
+  preset.fine_softmax_scale = 22.0f;
+  preset.covariance_factor = 1.2;
+  return preset;
+}
+
+std::string WeightsFile(const std::string& preset,
+                        const std::string& network,
+                        const std::string& folder) {
+  const std::string path =
+      (std::filesystem::path(folder) / (network + ".safetensors")).string();
+  std::error_code error;
+  if (!folder.empty() && std::filesystem::exists(path, error)) return path;
+  std::string message = "The features " + preset + " need weights: ";
+  message += folder.empty() ? "expected --weights_path, a folder with " +
+                                  network + ".safetensors"
+                            : path + " does not exist";
+  for (const Checkpoint& checkpoint : kCheckpoints) {
+    if (network == checkpoint.network) {
+      message += std::string(". Get ") + checkpoint.file + " from " +
+                 checkpoint.source +
+                 " and convert it: scripts/convert_weights.py " + network +
+                 " " + checkpoint.file + " " +
+                 (folder.empty() ? "FOLDER/" + network + ".safetensors" : path);
+    }
+  }
+  throw InputError(message + ".");
+}
+
+FeaturePreset CreateNetworkPreset(const std::string& name,
+                                  const NetworkPreset& networks,
+                                  const FeaturePresetOptions& options) {
+  const auto load = [&](const std::string& network) {
+    NetworkOptions network_options;
+    network_options.name = network;
+    network_options.weights_path =
+        WeightsFile(name, network, options.weights_path);
+    network_options.device = options.device;
+    return std::shared_ptr<const Network>(LoadNetwork(network_options));
+  };
+  const auto& [coarse, fine] = networks;
+  const std::shared_ptr<const Network> coarse_network = load(coarse.network);
+  const bool share = std::string(coarse.network) == fine.network;
+  FeaturePreset preset;
+  preset.coarse = CreateNetworkFeatures(coarse_network, coarse.features);
+  preset.fine = CreateNetworkFeatures(
+      share ? coarse_network : load(fine.network), fine.features);
+  preset.coarse_softmax_scale = coarse.softmax_scale;
+  preset.fine_softmax_scale = fine.softmax_scale;
+  return preset;
+}
+
+}  // namespace
+
+std::string FeaturePresetNames() {
+  std::string names = "dense_sift";
+  for (const auto& [name, networks] : NetworkPresets()) names += ", " + name;
+  return names;
+}
+
+FeaturePreset CreateFeaturePreset(const std::string& name,
+                                  const FeaturePresetOptions& options) {
+  const auto networks = NetworkPresets().find(name);
+  if (networks == NetworkPresets().end() && name != "dense_sift") {
+    throw InputError("unknown feature preset '" + name +
+                     "'; there are: " + FeaturePresetNames());
+  }
+  FeaturePreset preset =
+      networks == NetworkPresets().end()
+          ? CreateDenseSiftPreset()
+          : CreateNetworkPreset(name, networks->second, options);
+  preset.name = name;
+  return preset;
+}
+
+}  // namespace nre

@@ -1,0 +1,41 @@
+// Pairs of coarse and fine extractors that go together.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "s2d/feature_extractor.h"
+#include "s2d/networks/network.h"
+
+namespace nre {
+
+// A coarse and a fine extractor, with the factor that turns the inner products
+// of their descriptors into the logits of a softmax (see scripts/calibration).
+struct FeaturePreset {
+  std::string name;
+  std::unique_ptr<FeatureExtractor> coarse;
+  std::unique_ptr<FeatureExtractor> fine;
+  float coarse_softmax_scale = 0.0f;
+  float fine_softmax_scale = 0.0f;
+  // See SharedErrors; fitted on rendered scenes, see scripts/benchmark.
+  double covariance_factor = 1.0;
+};
+
+struct FeaturePresetOptions {
+  // Folder with <network>.safetensors of the networks that a preset uses.
+  std::string weights_path;
+
+  Device device = Device::kAuto;
+};
+
+// The presets that there are, separated by commas; feature_preset.cc has their
+// table.
+std::string FeaturePresetNames();
+
+// Throws InputError, naming the presets there are, for an unknown name, and for
+// weights that are missing, with where to get them and how to convert them.
+FeaturePreset CreateFeaturePreset(
+    const std::string& name,
+    const FeaturePresetOptions& options = FeaturePresetOptions());
+
+}  // namespace nre
