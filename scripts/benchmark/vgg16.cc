@@ -1,6 +1,10 @@
 #include "scripts/benchmark/vgg16.h"
 
-#include <torch/torch.h>
+#include <ATen/Parallel.h>
+#include <torch/nn.h>
+#include <torch/version.h>
+
+#include "s2d/networks/vgg.h"
 
 namespace nre {
 
@@ -10,40 +14,12 @@ struct Vgg16::Network {
 };
 
 Vgg16::Vgg16(int width, int height) : network_(std::make_unique<Network>()) {
-  torch::set_num_threads(1);
+  at::set_num_threads(1);
   torch::manual_seed(0);
-  constexpr int kPooling = 0;
-  int channels = 3;
-  for (const int next : {64,
-                         64,
-                         kPooling,  //
-                         128,
-                         128,
-                         kPooling,  //
-                         256,
-                         256,
-                         256,
-                         kPooling,  //
-                         512,
-                         512,
-                         512,
-                         kPooling,  //
-                         512,
-                         512,
-                         512,
-                         kPooling}) {
-    if (next == kPooling) {
-      network_->layers->push_back(torch::nn::MaxPool2d(2));
-      continue;
-    }
-    torch::nn::Conv2d convolution(
-        torch::nn::Conv2dOptions(channels, next, 3).padding(1));
+  network_->layers = CreateVgg16Encoder();
+  for (torch::Tensor& weight : network_->layers->parameters()) {
     // Keeps the scale of the values: denormal numbers would be slow.
-    torch::nn::init::kaiming_normal_(convolution->weight);
-    network_->layers->push_back(convolution);
-    network_->layers->push_back(
-        torch::nn::ReLU(torch::nn::ReLUOptions().inplace(true)));
-    channels = next;
+    if (weight.dim() == 4) torch::nn::init::kaiming_normal_(weight);
   }
   network_->layers->eval();
   network_->input = torch::randn({1, 3, height, width});

@@ -7,7 +7,7 @@
 namespace nre {
 
 // The convolutional part of VGG-16 (Simonyan, Zisserman, ICLR 2015,
-// configuration D): 13 convolutions with bias and ReLU, 5 max poolings, without
+// configuration D): 13 convolutions with bias and ReLU, 4 max poolings, without
 // the fully connected layers, in float. Weights and input are random: neither
 // has an influence on the time.
 class Vgg16 {

@@ -1,0 +1,190 @@
+// What the networks cost: time, memory, and the share of the machine's matrix
+// product that they reach. One thread, random weights. See README.md.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/record_function.h>
+#include <malloc.h>
+#include <torch/types.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include "s2d/networks/network.h"
+#include "s2d/networks/safetensors.h"
+#include "tests/testing/seeded_weights.h"
+
+namespace nre {
+namespace {
+
+struct Size {
+  int width;
+  int height;
+};
+
+// CPU seconds: other load on the machine hardly changes them.
+double Seconds(const std::function<void()>& function) {
+  const std::clock_t begin = std::clock();
+  function();
+  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+}
+
+double Best(int num, const std::function<void()>& function) {
+  double best = Seconds(function);
+  for (int i = 1; i < num; ++i) best = std::min(best, Seconds(function));
+  return best;
+}
+
+// Floating-point operations per second of LibTorch's matrix product.
+double SgemmRate() {
+  constexpr int kSize = 2048;
+  const torch::InferenceMode guard;
+  const torch::Tensor a = torch::rand({kSize, kSize});
+  const torch::Tensor b = torch::rand({kSize, kSize});
+  const double seconds = Best(5, [&] { torch::mm(a, b); });
+  return 2.0 * std::pow(kSize, 3) / seconds;
+}
+
+// Operations of the convolutions that ran in this thread since the last call.
+double TakeOperations(double* add = nullptr) {
+  static double operations = 0.0;
+  if (add != nullptr) {
+    operations += *add;
+    return 0.0;
+  }
+  const double taken = operations;
+  operations = 0.0;
+  return taken;
+}
+
+// Two per weight and place where the kernel is applied.
+std::unique_ptr<at::ObserverContext> CountConvolution(
+    const at::RecordFunction& function) {
+  const auto inputs = function.inputs();
+  const auto input = inputs[0].toTensor().sizes();
+  const auto weight = inputs[1].toTensor().sizes();
+  const auto stride = inputs[3].toIntVector();
+  const auto padding = inputs[4].toIntVector();
+  double operations = 2.0 * inputs[1].toTensor().numel();
+  for (int i = 0; i < 2; ++i) {
+    operations *=
+        (input[2 + i] + 2 * padding[i] - weight[2 + i]) / stride[i] + 1;
+  }
+  TakeOperations(&operations);
+  return nullptr;
+}
+
+// Of this process, MiB. Linux only.
+double PeakMemory() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    if (word == "VmHWM:") {
+      double kilobytes = 0.0;
+      status >> kilobytes;
+      return kilobytes / 1024.0;
+    }
+  }
+  return NAN;
+}
+
+void ResetPeakMemory() {
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << 5;
+}
+
+// Loads `network` with random weights.
+std::unique_ptr<Network> Load(const std::string& network, double* load_ms) {
+  const std::string path =
+      (std::filesystem::temp_directory_path() /
+       ("nre_network_benchmark." + std::to_string(getpid()) + ".safetensors"))
+          .string();
+  WriteSafetensors(path,
+                   SeededWeights(network == "netvlad" ? "s2dhm" : network));
+  NetworkOptions options;
+  options.name = network;
+  options.weights_path = path;
+  options.device = Device::kCpu;
+  std::unique_ptr<Network> loaded;
+  *load_ms = 1e3 * Seconds([&] { loaded = LoadNetwork(options); });
+  std::filesystem::remove(path);
+  return loaded;
+}
+
+void Report(const Network& network,
+            const std::string& name,
+            const Size& size,
+            int num_repetitions,
+            double sgemm_rate) {
+  const Image image = SeededImage(size.width, size.height);
+  ResetPeakMemory();
+  const double before = PeakMemory();
+  TakeOperations();
+  network.Run(image);
+  const double operations = TakeOperations();
+  const double memory = PeakMemory() - before;
+  const double seconds = Best(num_repetitions, [&] { network.Run(image); });
+  std::printf(
+      "%-11s %4d x %-4d %8.0f ms %8.0f GFLOP %6.0f GFLOP/s %4.0f %% "
+      "%6.0f MiB\n",
+      name.c_str(),
+      size.width,
+      size.height,
+      1e3 * seconds,
+      1e-9 * operations,
+      1e-9 * operations / seconds,
+      100.0 * operations / seconds / sgemm_rate,
+      memory);
+  std::fflush(stdout);
+}
+
+// smoke: one small image per network, to see that it runs.
+void Run(bool smoke) {
+  at::set_num_threads(1);
+  at::addGlobalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction& function)
+                                     -> std::unique_ptr<at::ObserverContext> {
+        return std::string(function.name()) == "aten::convolution"
+                   ? CountConvolution(function)
+                   : nullptr;
+      })
+          .needsInputs(true)
+          .scopes({at::RecordScope::FUNCTION}));
+  const double sgemm_rate = SgemmRate();
+  std::printf("LibTorch %s, 1 thread; sgemm: %.0f GFLOP/s\n",
+              TORCH_VERSION,
+              1e-9 * sgemm_rate);
+  const std::vector<Size> sizes =
+      smoke ? std::vector<Size>{{160, 120}}
+            : std::vector<Size>{{640, 480}, {1600, 1200}};
+  for (const char* name :
+       {"vgg16", "netvlad", "s2dnet", "nre_coarse", "nre_fine", "gnnet"}) {
+    double load_ms = 0.0;
+    const auto network = Load(name, &load_ms);
+    std::printf("%-11s loaded in %.0f ms\n", name, load_ms);
+    for (const Size& size : sizes) {
+      Report(*network, name, size, smoke ? 1 : 3, sgemm_rate);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nre
+
+int main(int argc, char** argv) {
+  try {
+    nre::Run(argc > 1 && std::string(argv[1]) == "--smoke");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "network_benchmark: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
