@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "nre/error.h"
 #include "s2d/dense_sift.h"
@@ -37,7 +38,10 @@ constexpr Checkpoint kCheckpoints[] = {
 // ImageNet's mean and standard deviation.
 struct Extractor {
   const char* network;
-  NetworkFeaturesOptions features;
+  std::vector<int> levels;  // of NetworkLevels()
+  double stride;            // of the descriptors
+  int max_image_size;
+  bool unit_norm;
   float softmax_scale;
 };
 
@@ -46,8 +50,6 @@ struct NetworkPreset {
   Extractor fine;
 };
 
-// Levels: output, channels, stride, centre of cell (0, 0). Then stride of the
-// descriptors, larger side of the image, unit norm; softmax factor.
 const std::map<std::string, NetworkPreset>& NetworkPresets() {
   // The logits of the NRE's networks and S2DNet are plain inner products, as
   // they were trained. The factors of the others, which were not trained for a
@@ -56,30 +58,38 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   constexpr float kTrained = 1.0f;
   constexpr float kCoarseGuess = 40.0f;
   constexpr float kFineGuess = 20.0f;
-  const NetworkLevel hypercolumn = {0, 2048, 4.0, 2.0};
-  // S2DNet's levels; the finest says nothing about places 8 pixels apart.
-  const NetworkLevel s2dnet[] = {
-      {0, 128, 1.0, 0.5}, {1, 128, 4.0, 2.0}, {2, 128, 16.0, 8.0}};
+  // S2DNet's finest level says nothing about places 8 pixels apart.
   static const std::map<std::string, NetworkPreset> presets = {
       {"nre",
-       {{"nre_coarse", {{{0, 1280, 16.0, 0.5}}, 16.0, 1600, false}, kTrained},
-        {"nre_fine", {{{0, 288, 2.0, 0.5}}, 2.0, 1600, false}, kTrained}}},
+       {{"nre_coarse", {0}, 16.0, 1600, false, kTrained},
+        {"nre_fine", {0}, 2.0, 1600, false, kTrained}}},
       {"s2dnet",
-       {{"s2dnet", {{s2dnet[1], s2dnet[2]}, 8.0, 1024, false}, kTrained},
-        {"s2dnet",
-         {{s2dnet[0], s2dnet[1], s2dnet[2]}, 2.0, 1024, false},
-         kTrained}}},
+       {{"s2dnet", {1, 2}, 8.0, 1024, false, kTrained},
+        {"s2dnet", {0, 1, 2}, 2.0, 1024, false, kTrained}}},
       {"s2dhm",
-       {{"s2dhm", {{hypercolumn}, 4.0, 512, true}, kCoarseGuess},
-        {"s2dhm", {{hypercolumn}, 4.0, 1024, true}, kFineGuess}}},
+       {{"s2dhm", {0}, 4.0, 512, true, kCoarseGuess},
+        {"s2dhm", {0}, 4.0, 1024, true, kFineGuess}}},
       {"vgg16",
-       {{"vgg16", {{hypercolumn}, 4.0, 512, true}, kCoarseGuess},
-        {"vgg16", {{hypercolumn}, 4.0, 1024, true}, kFineGuess}}},
+       {{"vgg16", {0}, 4.0, 512, true, kCoarseGuess},
+        {"vgg16", {0}, 4.0, 1024, true, kFineGuess}}},
       {"gnnet",
-       {{"gnnet", {{{0, 128, 8.0, 4.0}}, 8.0, 1024, true}, kCoarseGuess},
-        {"gnnet", {{{2, 128, 2.0, 1.0}}, 2.0, 1024, true}, kFineGuess}}},
+       {{"gnnet", {0}, 8.0, 1024, true, kCoarseGuess},
+        {"gnnet", {2}, 2.0, 1024, true, kFineGuess}}},
   };
   return presets;
+}
+
+std::unique_ptr<FeatureExtractor> CreateExtractor(
+    const Extractor& extractor, std::shared_ptr<const Network> network) {
+  const std::vector<NetworkLevel> levels = NetworkLevels(extractor.network);
+  NetworkFeaturesOptions options;
+  for (const int level : extractor.levels) {
+    options.levels.push_back(levels.at(level));
+  }
+  options.stride = extractor.stride;
+  options.max_image_size = extractor.max_image_size;
+  options.unit_norm = extractor.unit_norm;
+  return CreateNetworkFeatures(std::move(network), options);
 }
 
 FeaturePreset CreateDenseSiftPreset() {
@@ -132,9 +142,9 @@ FeaturePreset CreateNetworkPreset(const std::string& name,
   const std::shared_ptr<const Network> coarse_network = load(coarse.network);
   const bool share = std::string(coarse.network) == fine.network;
   FeaturePreset preset;
-  preset.coarse = CreateNetworkFeatures(coarse_network, coarse.features);
-  preset.fine = CreateNetworkFeatures(
-      share ? coarse_network : load(fine.network), fine.features);
+  preset.coarse = CreateExtractor(coarse, coarse_network);
+  preset.fine =
+      CreateExtractor(fine, share ? coarse_network : load(fine.network));
   preset.coarse_softmax_scale = coarse.softmax_scale;
   preset.fine_softmax_scale = fine.softmax_scale;
   return preset;

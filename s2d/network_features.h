@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "s2d/feature_extractor.h"
@@ -17,6 +18,9 @@ struct NetworkLevel {
   double stride = 1.0;
   double first_center = 0.5;  // of cell (0, 0), x and y
 };
+
+// All outputs of a network that are dense features; none for another name.
+std::vector<NetworkLevel> NetworkLevels(const std::string& network);
 
 struct NetworkFeaturesOptions {
   // Several levels are interpolated bilinearly at the cells of a common grid

@@ -1,0 +1,87 @@
+// Where the cells of the networks' outputs lie: NetworkLevels() against what
+// LibTorch's gradients say.
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include "s2d/network_features.h"
+#include "s2d/networks/module.h"
+#include "tests/testing/seeded_weights.h"
+
+namespace nre {
+namespace {
+
+struct Output {
+  std::string network;
+  NetworkLevel level;
+};
+
+void PrintTo(const Output& output, std::ostream* stream) {
+  *stream << output.network << ", output " << output.level.output;
+}
+
+std::vector<Output> AllOutputs() {
+  std::vector<Output> outputs;
+  for (const char* network :
+       {"nre_coarse", "nre_fine", "s2dnet", "vgg16", "gnnet"}) {
+    for (const NetworkLevel& level : NetworkLevels(network)) {
+      outputs.push_back({network, level});
+    }
+  }
+  return outputs;
+}
+
+class CellPositionTest : public testing::TestWithParam<Output> {};
+
+// The squared gradient of a cell by the image, over random weights, lies evenly
+// around the centre of the cell's receptive field.
+TEST_P(CellPositionTest, GradientsLieAroundTheCell) {
+  const auto& [network, level] = GetParam();
+  const auto module = CreateNetworkModule(network);
+  LoadWeights(SeededWeights(network), "", network, module.get());
+  module->eval();
+  for (torch::Tensor& weight : module->parameters()) {
+    weight.requires_grad_(false);
+  }
+  const int size = std::max(96, static_cast<int>(20.0 * level.stride));
+  constexpr int kNumProbes = 2;
+  torch::manual_seed(0);
+  at::set_num_threads(1);
+  double sum = 0.0, sum_x = 0.0, sum_y = 0.0;
+  int cell_x = 0, cell_y = 0;
+  for (int i = 0; i < kNumProbes; ++i) {
+    torch::Tensor image = torch::randn({1, 3, size, size});
+    image.requires_grad_(true);
+    const torch::Tensor features = module->Forward(image)[level.output];
+    cell_x = static_cast<int>(features.size(3)) / 2;
+    cell_y = static_cast<int>(features.size(2)) / 2;
+    const torch::Tensor cell = features[0].select(2, cell_x).select(1, cell_y);
+    cell.dot(torch::randn_like(cell)).backward();
+    const torch::Tensor weight = image.grad().square().squeeze(0).sum(0);
+    const torch::Tensor position = torch::arange(size) + 0.5;
+    sum += weight.sum().item<double>();
+    sum_x += weight.sum(0).dot(position).item<double>();
+    sum_y += weight.sum(1).dot(position).item<double>();
+  }
+  const double x = level.first_center + cell_x * level.stride;
+  const double y = level.first_center + cell_y * level.stride;
+  // Random weights leave some scatter; a cell that was taken to lie at another
+  // place of its first pixels would be off by half a stride.
+  EXPECT_NEAR(sum_x / sum, x, 0.4 * level.stride);
+  EXPECT_NEAR(sum_y / sum, y, 0.4 * level.stride);
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         CellPositionTest,
+                         testing::ValuesIn(AllOutputs()));
+
+}  // namespace
+}  // namespace nre
