@@ -20,6 +20,9 @@ packages=(
   libeigen3-dev libceres-dev libopenblas-dev libopencv-dev libtorch-dev
   libboost-program-options-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
+  # Converting weights needs numpy; the tests of it and of the networks, the
+  # rest.
+  python3-numpy python3-torch python3-torchvision
   # What COLMAP 3.8 needs besides.
   libboost-filesystem-dev libboost-graph-dev libboost-system-dev
   libboost-test-dev libflann-dev libfreeimage-dev libgflags-dev libglew-dev

@@ -20,9 +20,6 @@ import unittest
 import zipfile
 from unittest import mock
 
-import numpy as np
-import torch
-
 HERE = pathlib.Path(__file__).resolve().parent
 SCRIPT = HERE.parents[1] / "scripts" / "convert_weights.py"
 
@@ -38,6 +35,7 @@ def imported(path):
 
 
 reference = imported(HERE / "network_reference.py")
+np, torch = reference.np, reference.torch  # It says where to get them.
 convert_weights = imported(SCRIPT)
 
 

@@ -22,11 +22,18 @@ import struct
 import sys
 import types
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import nn
-from torchvision.models import inception, vgg16
+try:
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+    from torchvision.models import inception, vgg16
+except ImportError as missing:
+    sys.exit(
+        f"error: {sys.executable}: {missing}. The networks' references need "
+        "numpy, PyTorch and torchvision (Debian: python3-numpy, python3-torch, "
+        "python3-torchvision); cmake -DNRE_PYTHON=... chooses a Python for the "
+        "tests.")
 
 IMAGE_SHAPE = (97, 131, 3)  # rows, columns, RGB; odd, to exercise padding.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -2,11 +2,16 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/cuda.h>
 #include <unistd.h>
 
 #include "nre/error.h"
@@ -30,6 +35,16 @@ std::vector<T> Values(const Safetensors& file, const std::string& name) {
   return values;
 }
 
+std::unique_ptr<Network> LoadOn(Device device,
+                                const std::string& network,
+                                const std::string& weights_path) {
+  NetworkOptions options;
+  options.name = network;
+  options.weights_path = weights_path;
+  options.device = device;
+  return LoadNetwork(options);
+}
+
 // A weights file that is gone with this object.
 class WeightsFile {
  public:
@@ -39,11 +54,7 @@ class WeightsFile {
   ~WeightsFile() { std::remove(path_.c_str()); }
 
   std::unique_ptr<Network> Load(const std::string& network) const {
-    NetworkOptions options;
-    options.name = network;
-    options.weights_path = path_;
-    options.device = Device::kCpu;
-    return LoadNetwork(options);
+    return LoadOn(Device::kCpu, network, path_);
   }
 
   const std::string& path() const { return path_; }
@@ -71,19 +82,14 @@ std::vector<double> Statistics(const std::vector<float>& values) {
           largest};
 }
 
-class NetworkReferenceTest : public testing::TestWithParam<std::string> {};
-
-// tests/data/network_reference.py computed the same from the papers'
-// description, starting from torchvision's networks.
-TEST_P(NetworkReferenceTest, AgreesWithTheReference) {
-  const std::string network = GetParam();
+// Runs the network, whose weights are the seeded ones, and compares with what
+// tests/data/network_reference.py computed from the papers' description,
+// starting from torchvision's networks.
+void ExpectReferenceOutputs(const std::string& name, const Network& network) {
   const Safetensors reference =
       ReadSafetensors(std::string(NRE_SOURCE_DIR) + "/tests/data/networks/" +
-                      network + ".safetensors");
-  const WeightsFile weights(
-      SeededWeights(network == "netvlad" ? "s2dhm" : network));
-  const std::vector<NetworkOutput> outputs =
-      weights.Load(network)->Run(SeededImage(131, 97));
+                      name + ".safetensors");
+  const std::vector<NetworkOutput> outputs = network.Run(SeededImage(131, 97));
   ASSERT_EQ(reference.tensors.size(), 4 * outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     const NetworkOutput& output = outputs[i];
@@ -111,9 +117,18 @@ TEST_P(NetworkReferenceTest, AgreesWithTheReference) {
       }
     }
     EXPECT_LT(largest, tolerance);
-    RecordProperty("largest_relative" + suffix,
-                   std::to_string(1e-4 * largest / tolerance));
+    testing::Test::RecordProperty("largest_relative" + suffix,
+                                  std::to_string(1e-4 * largest / tolerance));
   }
+}
+
+class NetworkReferenceTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(NetworkReferenceTest, AgreesWithTheReference) {
+  const std::string network = GetParam();
+  const WeightsFile weights(
+      SeededWeights(network == "netvlad" ? "s2dhm" : network));
+  ExpectReferenceOutputs(network, *weights.Load(network));
 }
 
 INSTANTIATE_TEST_SUITE_P(All,
@@ -126,6 +141,66 @@ INSTANTIATE_TEST_SUITE_P(All,
                                          "netvlad",
                                          "gnnet"),
                          [](const auto& info) { return info.param; });
+
+// Runs a Python script of this repository; what it prints goes to a log that is
+// shown if it fails.
+void RunPython(const std::string& arguments, const std::string& log_path) {
+  const std::string command = "OMP_NUM_THREADS=1 '" NRE_PYTHON "' '" +
+                              std::string(NRE_SOURCE_DIR) + "'/" + arguments +
+                              " >'" + log_path + "' 2>&1";
+  const int status = std::system(command.c_str());
+  std::ostringstream log;
+  log << std::ifstream(log_path).rdbuf();
+  ASSERT_EQ(status, 0) << command << "\n" << log.str();
+}
+
+// A folder that is gone with this object.
+class Folder {
+ public:
+  Folder() { std::filesystem::create_directory(path_); }
+  ~Folder() { std::filesystem::remove_all(path_); }
+
+  std::string operator/(const std::string& name) const {
+    return path_ + "/" + name;
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_ =
+      testing::TempDir() + "nre_network_test." + std::to_string(getpid());
+};
+
+// From files in the layouts in which others published theirs, by the script
+// that users run, to the features.
+TEST(NetworkTest, ConvertedCheckpointsGiveTheReferenceOutputs) {
+  const Folder folder;
+  const std::string log_path = folder / "log";
+  ASSERT_NO_FATAL_FAILURE(RunPython(
+      "tests/data/network_reference.py --checkpoints '" + folder.path() + "'",
+      log_path));
+  const std::string weights_path = folder / "weights.safetensors";
+  const std::pair<const char*, const char*> checkpoints[] = {
+      {"nre_coarse", "coarse.pth"},
+      {"nre_fine", "fine.pth"},
+      {"s2dnet", "s2dnet_weights.pth"},
+      {"s2dhm", "weights.pth.tar"},
+      {"vgg16", "vgg16.pth"},
+      {"gnnet", "gn_net.pth.tar"}};
+  for (const auto& [network, checkpoint] : checkpoints) {
+    SCOPED_TRACE(network);
+    ASSERT_NO_FATAL_FAILURE(
+        RunPython("scripts/convert_weights.py " + std::string(network) + " '" +
+                      folder / checkpoint + "' '" + weights_path + "'",
+                  log_path));
+    const auto load = [&](const std::string& name) {
+      return LoadOn(Device::kCpu, name, weights_path);
+    };
+    ExpectReferenceOutputs(network, *load(network));
+    if (network == std::string("s2dhm")) {
+      ExpectReferenceOutputs("netvlad", *load("netvlad"));
+    }
+  }
+}
 
 void ExpectRefused(const Safetensors& weights,
                    const std::string& network,
@@ -168,7 +243,17 @@ TEST(NetworkTest, WeightsAreLoadedStrictly) {
   ExpectRefused(changed, "nre_fine", "cnn.9.weight has the type I32");
 }
 
-TEST(NetworkTest, MissingWeightsUnknownNetworkAbsentGpu) {
+TEST(NetworkTest, AbsentGpu) {
+  if (torch::cuda::is_available()) GTEST_SKIP() << "there is a GPU";
+  const WeightsFile weights(SeededWeights("nre_fine"));
+  EXPECT_THAT([&] { LoadOn(Device::kCuda, "nre_fine", weights.path()); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("no GPU"), HasSubstr("--device cpu"))));
+  EXPECT_EQ(LoadOn(Device::kAuto, "nre_fine", weights.path())->DeviceName(),
+            "cpu");
+}
+
+TEST(NetworkTest, MissingWeightsUnknownNetworkUnknownDevice) {
   NetworkOptions options;
   options.name = "nre_fine";
   options.weights_path = "/nowhere/nre_fine.safetensors";
