@@ -409,6 +409,41 @@ TEST_F(Commands, APointBehindEveryCameraIsReported) {
                     HasSubstr("point 1)")));
 }
 
+TEST_F(Commands, BadWeightsAndDevices) {
+  const auto expect_error = [&](const std::vector<std::string>& options,
+                                const std::string& what) {
+    const RunResult result = RunColmapNre(WithList("nre_localizer", options));
+    ExpectError(result, what);
+    EXPECT_EQ(result.output.find("ERROR"), result.output.rfind("ERROR"))
+        << result.output;
+    EXPECT_THAT(result.output, Not(HasSubstr("queries:")));
+  };
+  expect_error({"--features", "nre"}, "expected --weights_path");
+
+  const std::string weights = folder_ / "in/weights";
+  const std::string coarse = weights + "/nre_coarse.safetensors";
+  fs::create_directory(weights);
+  InputIsReady();
+  const std::vector<std::string> with_weights = {
+      "--features", "nre", "--weights_path", weights};
+  expect_error(with_weights,
+               coarse +
+                   " does not exist. Get weights/coarse.pth from "
+                   "github.com/germain-hug/NRE and convert it: "
+                   "scripts/convert_weights.py nre_coarse weights/coarse.pth " +
+                   coarse);
+
+  // A header of 100 bytes that ends after 4.
+  WriteFile(coarse, std::string("\x64\0\0\0\0\0\0\0{\"a\"", 12));
+  InputIsReady();
+  expect_error(with_weights, coarse + " are no valid safetensors file");
+
+  expect_error({"--features", "sift"}, "unknown feature preset 'sift'");
+  std::vector<std::string> with_device = with_weights;
+  with_device.insert(with_device.end(), {"--device", "tpu"});
+  expect_error(with_device, "auto, cpu or cuda");
+}
+
 TEST_F(Commands, BadPlacesForTheOutput) {
   output_path_ = scene_.model_path;
   RunResult result = RunColmapNre(WithList("nre_image_registrator"));
