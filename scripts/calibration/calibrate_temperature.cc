@@ -1,4 +1,4 @@
-// Finds the factors that turn a preset's cosine similarities into the logits of
+// Finds the factors that turn a preset's inner products into the logits of
 // a softmax: those that minimise the truncated NRE (Eq. 6 and 7 of Germain,
 // Lepetit, Bourmaud, CVPR 2021) at the true positions, on pairs of images with
 // known geometry. See README.md here.
@@ -476,6 +476,7 @@ void Calibrate(const FeaturePreset& preset,
 
 int Run(int argc, char** argv) {
   std::map<std::string, std::string> options = {{"--preset", "dense_sift"},
+                                                {"--weights_path", ""},
                                                 {"--model_path", ""},
                                                 {"--image_path", ""},
                                                 {"--rgbd_path", ""}};
@@ -483,6 +484,7 @@ int Run(int argc, char** argv) {
     const auto option = options.find(argv[i]);
     if (option == options.end() || i + 1 == argc) {
       std::cerr << "Usage: calibrate_temperature [--preset dense_sift]\n"
+                   "  [--weights_path FOLDER]\n"
                    "  [--model_path COLMAP_TEXT_MODEL --image_path IMAGES]\n"
                    "  [--rgbd_path FOLDER_WITH_color_depth_pose_K.txt]\n";
       return EXIT_FAILURE;
@@ -500,7 +502,9 @@ int Run(int argc, char** argv) {
         ReadRgbdPairs(options["--rgbd_path"], &random);
     pairs.insert(pairs.end(), rgbd_pairs.begin(), rgbd_pairs.end());
   }
-  Calibrate(CreateFeaturePreset(options["--preset"]), pairs);
+  Calibrate(
+      CreateFeaturePreset(options["--preset"], {options["--weights_path"]}),
+      pairs);
   return EXIT_SUCCESS;
 }
 
