@@ -8,9 +8,10 @@ namespace nre {
 namespace {
 
 // conv1_2 and conv3_3, after their ReLU, and conv5_3 before: strides 1, 4 and
-// 16, cell (0, 0) covering the first stride x stride pixels. The published code
-// names all three before their ReLU, but torchvision's works in place, on what
-// was kept; so the published weights are for this.
+// 16, cell (0, 0) covering the first stride x stride pixels. The thesis takes
+// all three after their ReLU; the published code keeps what comes before, but
+// torchvision's ReLU works in place, on what was kept, and the last one is cut
+// off. So the published weights are for this.
 const std::vector<int> kLayers = {3, 15, 28};
 
 torch::nn::Sequential CreateAdaptation(int channels) {
