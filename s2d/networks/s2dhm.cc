@@ -20,7 +20,7 @@ constexpr int kNumClusters = 64;
 constexpr int kChannels = 512;
 
 torch::Tensor Normalized(const torch::Tensor& x, int dimension) {
-  return F::normalize(x, F::NormalizeFuncOptions().p(2).dim(dimension));
+  return x / x.norm(2, dimension, /*keepdim=*/true).clamp_min(1e-12);
 }
 
 // NetVLAD: residuals of unit descriptors to the clusters' centroids, weighted

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include <gtest/gtest.h>
 
@@ -39,6 +40,51 @@ TEST(VectorMath, ExpIsThatOfTheLibrary) {
   std::fill(x, x + kVectorSize, 0.0);
   ExpEight(x, result);
   EXPECT_EQ(result[3], 1.0);
+}
+
+NRE_VECTOR_CLONES void ExpSixteen(const float* x, float* result) {
+  Float16 vector;
+  Load(x, &vector);
+  Exp(vector, &vector);
+  std::memcpy(result, &vector, sizeof(vector));
+}
+
+NRE_VECTOR_CLONES void SumAndMaxOfSixteen(const float* x,
+                                          float* sum,
+                                          float* max) {
+  Float16 vector;
+  Load(x, &vector);
+  *sum = Sum(vector);
+  *max = Max(vector);
+}
+
+TEST(VectorMath, ExpOfFloats) {
+  Random random(1);
+  float x[kFloatVectorSize], result[kFloatVectorSize];
+  for (const double range : {1e-6, 1e-3, 0.5, 1.0, 20.0, 87.0}) {
+    for (int i = 0; i < 2000; ++i) {
+      for (float& value : x) {
+        value = static_cast<float>(random.Uniform(-range, range));
+      }
+      ExpSixteen(x, result);
+      for (int k = 0; k < kFloatVectorSize; ++k) {
+        const double expected = std::exp(static_cast<double>(x[k]));
+        EXPECT_NEAR(result[k], expected, 2.5e-7 * expected) << x[k];
+      }
+    }
+  }
+}
+
+TEST(VectorMath, SumAndMaxOfFloats) {
+  float x[kFloatVectorSize];
+  for (int i = 0; i < kFloatVectorSize; ++i) {
+    std::fill(x, x + kFloatVectorSize, -2.0f);
+    x[i] = 7.0f;
+    float sum = 0.0f, max = 0.0f;
+    SumAndMaxOfSixteen(x, &sum, &max);
+    EXPECT_EQ(sum, 7.0f - 2.0f * (kFloatVectorSize - 1));
+    EXPECT_EQ(max, 7.0f);
+  }
 }
 
 TEST(VectorMath, SumAddsAllEight) {
