@@ -2,6 +2,7 @@
 // library: includes LibTorch.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include <torch/nn.h>
 #include <torch/types.h>
 
+#include "s2d/networks/network.h"
 #include "s2d/networks/safetensors.h"
 
 namespace nre {
@@ -46,6 +48,15 @@ void LoadWeights(const Safetensors& file,
                  const std::string& path,
                  const std::string& network,
                  torch::nn::Module* module);
+
+// A module with its weights, on the CPU.
+using ModuleLoader = std::function<std::shared_ptr<NetworkModule>()>;
+
+// Runs a module on `device`; loads it once more for the CPU if memory is short
+// there and options.device is kAuto.
+std::unique_ptr<Network> WrapModule(const NetworkOptions& options,
+                                    torch::Device device,
+                                    ModuleLoader load);
 
 // Normalises an 8-bit RGB image, [height, width, 3], for Forward().
 torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width);

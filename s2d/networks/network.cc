@@ -69,20 +69,22 @@ torch::Device ChooseDevice(Device device) {
 
 class LibTorchNetwork : public Network {
  public:
-  explicit LibTorchNetwork(const NetworkOptions& options)
-      : options_(options), device_(ChooseDevice(options.device)) {
-    module_ = Load(device_);
-  }
+  LibTorchNetwork(const NetworkOptions& options,
+                  torch::Device device,
+                  ModuleLoader load)
+      : options_(options),
+        device_(device),
+        load_(std::move(load)),
+        module_(Load(device)) {}
 
   std::vector<NetworkOutput> Run(const Image& image) const override {
     // Queries run side by side; one must not depend on how many.
     at::set_num_threads(1);
+    const std::string size = std::to_string(image.width) + " x " +
+                             std::to_string(image.height) + " pixels";
     const int min_size = module_->MinImageSize();
     if (std::min(image.width, image.height) < min_size) {
-      throw InputError("The image has " + std::to_string(image.width) + " x " +
-                       std::to_string(image.height) +
-                       " pixels, but the "
-                       "network " +
+      throw InputError("The image has " + size + ", but the network " +
                        options_.name + " needs " + std::to_string(min_size) +
                        " on either side.");
     }
@@ -91,9 +93,7 @@ class LibTorchNetwork : public Network {
     } catch (const c10::OutOfMemoryError&) {
       if (options_.device != Device::kAuto) {
         throw InputError("The GPU has not enough memory for an image of " +
-                         std::to_string(image.width) + " x " +
-                         std::to_string(image.height) +
-                         " pixels. Expected --device cpu or --device auto.");
+                         size + ". Expected --device cpu or --device auto.");
       }
     }
     std::call_once(have_cpu_module_,
@@ -106,21 +106,17 @@ class LibTorchNetwork : public Network {
   }
 
  private:
+  torch::Dtype Precision(torch::Device device) const {
+    return device.is_cuda() && options_.half_on_gpu ? torch::kFloat16
+                                                    : torch::kFloat32;
+  }
+
   std::shared_ptr<NetworkModule> Load(torch::Device device) const {
-    auto module = CreateNetworkModule(options_.name);
-    LoadWeights(ReadSafetensors(options_.weights_path),
-                options_.weights_path,
-                WeightsOf(options_.name),
-                module.get());
+    auto module = load_();
     module->eval();
     module->to(device, Precision(device));
     UseChannelsLast(module.get());
     return module;
-  }
-
-  torch::Dtype Precision(torch::Device device) const {
-    return device.is_cuda() && options_.half_on_gpu ? torch::kFloat16
-                                                    : torch::kFloat32;
   }
 
   std::vector<NetworkOutput> Run(const Image& image,
@@ -139,6 +135,7 @@ class LibTorchNetwork : public Network {
 
   NetworkOptions options_;
   torch::Device device_;
+  ModuleLoader load_;
   std::shared_ptr<NetworkModule> module_;
   // For images that are too large for the GPU.
   mutable std::once_flag have_cpu_module_;
@@ -172,9 +169,24 @@ torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width) {
       .permute({0, 3, 1, 2});
 }
 
+std::unique_ptr<Network> WrapModule(const NetworkOptions& options,
+                                    torch::Device device,
+                                    ModuleLoader load) {
+  return std::make_unique<LibTorchNetwork>(options, device, std::move(load));
+}
+
 }  // namespace nre
 
 // The library's entry.
 extern "C" nre::Network* nre_load_network(const nre::NetworkOptions* options) {
-  return new nre::LibTorchNetwork(*options);
+  const auto load = [options = *options] {
+    auto module = nre::CreateNetworkModule(options.name);
+    nre::LoadWeights(nre::ReadSafetensors(options.weights_path),
+                     options.weights_path,
+                     nre::WeightsOf(options.name),
+                     module.get());
+    return module;
+  };
+  return nre::WrapModule(*options, nre::ChooseDevice(options->device), load)
+      .release();
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "nre/error.h"
+#include "s2d/networks/module.h"
 #include "s2d/networks/safetensors.h"
 #include "tests/testing/seeded_weights.h"
 
@@ -266,6 +267,46 @@ TEST(NetworkTest, MissingWeightsUnknownNetworkUnknownDevice) {
   EXPECT_THAT([] { ParseDevice("tpu"); },
               ThrowsMessage<InputError>(HasSubstr("auto, cpu or cuda")));
   EXPECT_EQ(ParseDevice("auto"), Device::kAuto);
+}
+
+// Passes the image on, unless it was the first to be made: then memory is
+// short.
+class ShortOfMemory : public NetworkModule {
+ public:
+  explicit ShortOfMemory(bool is_first) : is_first_(is_first) {}
+
+  std::vector<torch::Tensor> Forward(torch::Tensor image) override {
+    TORCH_CHECK_WITH(OutOfMemoryError, !is_first_, "out of memory");
+    return {image};
+  }
+
+  int MinImageSize() const override { return 1; }
+
+ private:
+  bool is_first_;
+};
+
+std::unique_ptr<Network> ShortOfMemoryAtFirst(Device device, int* num_loaded) {
+  NetworkOptions options;
+  options.device = device;
+  return WrapModule(options, torch::kCPU, [num_loaded] {
+    return std::make_shared<ShortOfMemory>((*num_loaded)++ == 0);
+  });
+}
+
+TEST(NetworkTest, FallsBackFromAGpuWithoutMemoryWithAutoOnly) {
+  int num_loaded = 0;
+  const auto automatic = ShortOfMemoryAtFirst(Device::kAuto, &num_loaded);
+  EXPECT_EQ(automatic->Run(SeededImage(5, 4)).front().width, 5);
+  EXPECT_EQ(automatic->Run(SeededImage(5, 4)).front().channels, 3);
+  EXPECT_EQ(num_loaded, 2);
+
+  num_loaded = 0;
+  const auto gpu = ShortOfMemoryAtFirst(Device::kCuda, &num_loaded);
+  EXPECT_THAT([&] { gpu->Run(SeededImage(5, 4)); },
+              ThrowsMessage<InputError>(AllOf(HasSubstr("5 x 4 pixels"),
+                                              HasSubstr("--device auto"))));
+  EXPECT_EQ(num_loaded, 1);
 }
 
 TEST(NetworkTest, SmallImages) {
