@@ -19,10 +19,6 @@ constexpr int kTileCells = 512;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Below the maximum by so much, cells add less than float's precision to the
-// sum of all.
-constexpr float kNegligible = 30.0f;
-
 // Calls use(row, first cell, number of cells, logits) for tiles of every row;
 // those of a row come in ascending order.
 template <typename Use>
@@ -72,28 +68,38 @@ NRE_VECTOR_CLONES float MaxOf(const float* values, int num) {
   return max;
 }
 
-// Adds up exp(v - shift), and its products with v - shift.
-NRE_VECTOR_CLONES void SumExps(
-    const float* values, int num, float shift, float* sum, float* weighted) {
-  constexpr float kMin = -87.0f;  // of Exp()
-  Float16 sums = {}, products = {};
+// Sums of exp(v - shift) and of its products with v - shift, and the maximum.
+struct PartialSums {
+  float sum = 0.0f;
+  float weighted = 0.0f;
+  float max = -kInfinity;
+};
+
+// Right if the maximum is at most 80 above the shift.
+NRE_VECTOR_CLONES void SumExps(const float* values,
+                               int num,
+                               float shift,
+                               PartialSums* result) {
+  constexpr float kMax = 87.0f;  // of Exp()
+  Float16 sums = {}, products = {}, maxima = Float16{} - kInfinity;
   int i = 0;
   for (; i + kFloatVectorSize <= num; i += kFloatVectorSize) {
     Float16 exponents, terms;
     Load(values + i, &exponents);
+    maxima = maxima < exponents ? exponents : maxima;
     exponents -= shift;
-    exponents = exponents < kMin ? kMin : exponents;
+    exponents = exponents < -kMax ? -kMax : exponents;
     Exp(exponents, &terms);
     sums += terms;
     products += terms * exponents;
   }
-  *sum = Sum(sums);
-  *weighted = Sum(products);
+  *result = {Sum(sums), Sum(products), Max(maxima)};
   for (; i < num; ++i) {
-    const float exponent = std::max(kMin, values[i] - shift);
+    const float exponent = std::max(-kMax, values[i] - shift);
     const float term = std::exp(exponent);
-    *sum += term;
-    *weighted += term * exponent;
+    result->sum += term;
+    result->weighted += term * exponent;
+    result->max = std::max(result->max, values[i]);
   }
 }
 
@@ -110,22 +116,28 @@ struct RunningSoftmax {
   double sum = 0.0;       // of exp(logit - max)
   double weighted = 0.0;  // of exp(logit - max) (logit - max)
 
-  void Add(const float* logits, int num, float max_of_these) {
-    if (max_of_these > max) {
-      if (sum > 0.0) {
-        const double step = static_cast<double>(max) - max_of_these;
-        const double factor = std::exp(step);
-        weighted = factor * (weighted + step * sum);
-        sum *= factor;
-      }
-      max = max_of_these;
-    } else if (max_of_these < max - kNegligible) {
-      return;
+  // Returns the maximum of these.
+  float Add(const float* logits, int num) {
+    if (sum == 0.0) max = MaxOf(logits, num);
+    PartialSums sums;
+    SumExps(logits, num, max, &sums);
+    if (sums.max > max + 80.0f) {
+      MoveMax(sums.max);
+      SumExps(logits, num, max, &sums);
     }
-    float sum_of_these, weighted_of_these;
-    SumExps(logits, num, max, &sum_of_these, &weighted_of_these);
-    sum += sum_of_these;
-    weighted += weighted_of_these;
+    sum += sums.sum;
+    weighted += sums.weighted;
+    if (sums.max > max) MoveMax(sums.max);
+    return sums.max;
+  }
+
+ private:
+  void MoveMax(float new_max) {
+    const double step = static_cast<double>(max) - new_max;
+    const double factor = std::exp(step);
+    weighted = factor * (weighted + step * sum);
+    sum *= factor;
+    max = new_max;
   }
 };
 
@@ -179,13 +191,12 @@ CorrelationSummary SummarizeCorrelations(const float* descriptors,
       features,
       options.softmax_scale,
       [&](size_t row, int cell, int cells, const float* logits) {
-        const float max = MaxOf(logits, cells);
+        const float max = softmaxes[row].Add(logits, cells);
         float* best = &summary.logits[row * top_k];
         if (max > best[top_k - 1]) {
           UpdateBest(
               logits, cell, cells, top_k, &summary.cells[row * top_k], best);
         }
-        softmaxes[row].Add(logits, cells, max);
       });
   for (const RunningSoftmax& softmax : softmaxes) {
     summary.log_sum_exps.push_back(

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <ctime>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -19,6 +20,7 @@
 #include "nre/p3p.h"
 #include "nre/vector_math.h"
 #include "s2d/coarse_maps.h"
+#include "s2d/correlation.h"
 #include "s2d/fine_maps.h"
 #include "scripts/benchmark/fixed_problem.h"
 #include "scripts/benchmark/rendered_query.h"
@@ -103,6 +105,81 @@ void BM_FineMaps1000Windows(benchmark::State& state) {
   const Query& query = GetQuery();
   for (auto _ : state) {
     benchmark::DoNotOptimize(query.fine_source.Compute(query.xys));
+  }
+}
+
+// 1000 descriptors of 128 channels against a map of 300000 cells: one pass that
+// finds the best cell, ln sum exp and entropy, and nothing but the matrix
+// products, of everything at once and in tiles of so many rows and cells.
+
+struct CorrelationProblem {
+  static constexpr int kNum = 1000, kChannels = 128, kWidth = 600,
+                       kHeight = 500;
+
+  FeatureMap features;
+  std::vector<float> descriptors;
+
+  CorrelationProblem() : descriptors(Random(kNum)) {
+    features.channels = kChannels;
+    features.width = kWidth;
+    features.height = kHeight;
+    features.data = Random(kWidth * kHeight);
+  }
+
+  // Unit vectors, pairs of which have similarities as features have.
+  static std::vector<float> Random(int num) {
+    std::mt19937 random(num);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(static_cast<size_t>(num) * kChannels);
+    for (float& value : values) value = normal(random) / std::sqrt(kChannels);
+    return values;
+  }
+};
+
+const CorrelationProblem& GetCorrelationProblem() {
+  static const CorrelationProblem problem;
+  return problem;
+}
+
+void BM_CorrelationSgemm(benchmark::State& state) {
+  const CorrelationProblem& problem = GetCorrelationProblem();
+  const int num_cells = problem.kWidth * problem.kHeight;
+  const int rows = static_cast<int>(state.range(0));
+  const int cells = static_cast<int>(state.range(1));
+  std::vector<float> result(static_cast<size_t>(rows) * cells, 0.0f);
+  for (auto _ : state) {
+    for (int row = 0; row < problem.kNum; row += rows) {
+      for (int cell = 0; cell < num_cells; cell += cells) {
+        const int tile_cells = std::min(cells, num_cells - cell);
+        cblas_sgemm(CblasRowMajor,
+                    CblasNoTrans,
+                    CblasTrans,
+                    std::min(rows, problem.kNum - row),
+                    tile_cells,
+                    problem.kChannels,
+                    20.0f,
+                    &problem.descriptors[row * problem.kChannels],
+                    problem.kChannels,
+                    &problem.features
+                         .data[static_cast<size_t>(cell) * problem.kChannels],
+                    problem.kChannels,
+                    0.0f,
+                    result.data(),
+                    tile_cells);
+        benchmark::ClobberMemory();
+      }
+    }
+  }
+}
+
+void BM_CorrelationSummary(benchmark::State& state) {
+  const CorrelationProblem& problem = GetCorrelationProblem();
+  CorrelationOptions options;
+  options.top_k = static_cast<int>(state.range(0));
+  options.softmax_scale = static_cast<float>(state.range(1));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(SummarizeCorrelations(
+        problem.descriptors.data(), problem.kNum, problem.features, options));
   }
 }
 
@@ -422,6 +499,16 @@ void BM_Evidence(benchmark::State& state) {
   }
 }
 
+BENCHMARK(BM_CorrelationSgemm)
+    ->Args({1000, 300000})
+    ->Args({1000, 1024})
+    ->Args({512, 512})
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_CorrelationSummary)
+    ->Args({1, 20})
+    ->Args({5, 20})
+    ->Args({1, 1})
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_MachineLimits)->Iterations(1);
 BENCHMARK(BM_P3P)->Unit(benchmark::kMicrosecond);
 BENCHMARK(BM_P3POpenCV)

@@ -122,6 +122,21 @@ INSTANTIATE_TEST_SUITE_P(All,
                                          Sizes{20, 128, 96, 5, 20.0f},
                                          Sizes{513, 32, 33, 2, 0.01f}));
 
+// The maximum grows from tile to tile by more than a float's exp() can bear.
+TEST(CorrelationSummaryTest, ManyOrdersOfMagnitude) {
+  FeatureMap features = RandomFeatures(2000, 1, 1);
+  for (int i = 0; i < 2000; ++i) features.data[i] = i < 1990 ? i : -i;
+  const float descriptor = 1.0f;
+  const CorrelationSummary summary =
+      SummarizeCorrelations(&descriptor, 1, features, CorrelationOptions());
+  // A geometric series.
+  EXPECT_NEAR(
+      summary.log_sum_exps[0], 1989.0 - std::log(1.0 - std::exp(-1.0)), 1e-3);
+  EXPECT_EQ(summary.cells[0], 1989);
+  const double q = std::exp(-1.0);
+  EXPECT_NEAR(summary.entropies[0], -std::log(1.0 - q) + q / (1.0 - q), 1e-4);
+}
+
 TEST(CorrelationSummaryTest, OfEqualCellsTheFirst) {
   FeatureMap features = RandomFeatures(40, 30, 4);
   std::fill(features.data.begin(), features.data.end(), 0.5f);
