@@ -1,5 +1,6 @@
 #include "colmap_plugin/io/database.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <stdexcept>
@@ -280,6 +281,35 @@ std::vector<Eigen::Vector2d> Database::ReadKeypoints(
     keypoints.emplace_back(xy[0], xy[1]);
   }
   return keypoints;
+}
+
+std::vector<std::pair<uint32_t, uint32_t>> Database::ReadMatches(
+    colmap::image_t image_id1, colmap::image_t image_id2) const {
+  // A pair's row is stored once, the smaller id first.
+  constexpr int64_t kMaxNumImages = 2147483647;
+  const bool swapped = image_id1 > image_id2;
+  Statement statement(
+      database_,
+      path_,
+      "SELECT rows, data FROM two_view_geometries WHERE pair_id = ?;");
+  statement.BindInt(1,
+                    kMaxNumImages * std::min(image_id1, image_id2) +
+                        std::max(image_id1, image_id2));
+  if (!statement.Step()) return {};
+  const size_t num = statement.Int(0);
+  const std::vector<char> data = statement.Blob(1);
+  std::vector<uint32_t> indices(2 * num);
+  if (data.size() != indices.size() * sizeof(uint32_t)) {
+    throw InputError("The database " + path_ + " has damaged matches of the " +
+                     "images " + std::to_string(image_id1) + " and " +
+                     std::to_string(image_id2) + ".");
+  }
+  std::memcpy(indices.data(), data.data(), data.size());
+  std::vector<std::pair<uint32_t, uint32_t>> matches;
+  for (size_t i = 0; i < num; ++i) {
+    matches.emplace_back(indices[2 * i + swapped], indices[2 * i + !swapped]);
+  }
+  return matches;
 }
 
 void Database::AppendKeypoints(colmap::image_t image_id,

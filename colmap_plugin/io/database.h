@@ -3,7 +3,9 @@
 // through COLMAP would migrate it, and 3.8 cannot open one of 4.x.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "colmap_plugin/io/lists.h"
@@ -39,6 +41,11 @@ class Database {
 
   // Image coordinates [N] of an image's keypoints; empty if it has none.
   std::vector<Eigen::Vector2d> ReadKeypoints(colmap::image_t image_id) const;
+
+  // Indices of the keypoints of two images that COLMAP found to match, after
+  // geometric verification, those of the first image first.
+  std::vector<std::pair<uint32_t, uint32_t>> ReadMatches(
+      colmap::image_t image_id1, colmap::image_t image_id2) const;
 
   // Appends keypoints to those of an image, so that the indices in its matches
   // stay right. If it has descriptors, one of zeros, which matches nothing, is

@@ -19,7 +19,6 @@
 
 #include <cblas.h>
 #include <opencv2/core.hpp>
-#include <sqlite3.h>
 
 #include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
@@ -46,46 +45,6 @@ struct Options {
 };
 
 using Descriptions = std::vector<std::shared_ptr<const ReferenceDescription>>;
-
-// One keypoint index of each of two images.
-using Matches = std::vector<std::pair<uint32_t, uint32_t>>;
-
-// The geometrically verified matches of two images of a COLMAP database, those
-// of `a` first.
-Matches ReadMatches(const std::string& path,
-                    colmap::image_t a,
-                    colmap::image_t b) {
-  sqlite3* database = nullptr;
-  sqlite3_stmt* statement = nullptr;
-  const std::string uri = "file:" + path + "?immutable=1";
-  if (sqlite3_open_v2(uri.c_str(),
-                      &database,
-                      SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
-                      nullptr) != SQLITE_OK ||
-      sqlite3_prepare_v2(
-          database,
-          "SELECT rows, data FROM two_view_geometries WHERE pair_id = ?",
-          -1,
-          &statement,
-          nullptr) != SQLITE_OK) {
-    throw InputError(path + " has no table two_view_geometries");
-  }
-  constexpr int64_t kMaxNumImages = 2147483647;
-  sqlite3_bind_int64(
-      statement, 1, kMaxNumImages * std::min(a, b) + std::max(a, b));
-  Matches matches;
-  if (sqlite3_step(statement) == SQLITE_ROW) {
-    const int num_rows = sqlite3_column_int(statement, 0);
-    const auto* data =
-        static_cast<const uint32_t*>(sqlite3_column_blob(statement, 1));
-    for (int i = 0; i < num_rows; ++i) {
-      matches.emplace_back(data[2 * i + (a > b)], data[2 * i + (a < b)]);
-    }
-  }
-  sqlite3_finalize(statement);
-  sqlite3_close(database);
-  return matches;
-}
 
 // The reference images and points of one trial.
 struct Subset {
@@ -297,7 +256,7 @@ class Scene {
                          database_ + " are not the model's");
       }
       for (const auto& [k, k_of_image] :
-           ReadMatches(database_, in_database.image_id, id_in_database)) {
+           database.ReadMatches(in_database.image_id, id_in_database)) {
         const auto& point = image.Points2D()[k_of_image];
         if (point.HasPoint3D() && subset.HasPoint(Point3DId(point)) &&
             seen.insert({k, Point3DId(point)}).second) {

@@ -44,7 +44,14 @@ void CreateDatabase(const std::string& path) {
       "INSERT INTO keypoints VALUES (7, 2, 4, "
       "x'0000803F000000400000803F00000000"
       "00004040000080400000803F00000000');"
-      "INSERT INTO descriptors VALUES (7, 2, 3, x'010203040506');";
+      "INSERT INTO descriptors VALUES (7, 2, 3, x'010203040506');"
+      // Keypoints 0 and 1 of image 7 match 5 and 2 of image 8.
+      "CREATE TABLE two_view_geometries (pair_id INTEGER PRIMARY KEY, rows "
+      "INTEGER, cols INTEGER, data BLOB);"
+      "INSERT INTO two_view_geometries VALUES (7 * 2147483647 + 8, 2, 2, "
+      "x'00000000050000000100000002000000');"
+      "INSERT INTO two_view_geometries VALUES (7 * 2147483647 + 9, 2, 2, "
+      "x'0000000005000000');";
   ASSERT_EQ(sqlite3_exec(database, sql, nullptr, nullptr, nullptr), SQLITE_OK);
   sqlite3_close(database);
 }
@@ -132,6 +139,16 @@ TEST_F(DatabaseTest, ReadingTouchesNothing) {
     EXPECT_EQ(Snapshot(folder_.path()), before);
   }
   EXPECT_EQ(Snapshot(folder_.path()), before);
+}
+
+TEST_F(DatabaseTest, MatchesOfEitherImageFirst) {
+  const Database database(path_, Database::Mode::kReadOnly);
+  EXPECT_THAT(database.ReadMatches(7, 8),
+              ElementsAre(std::pair(0u, 5u), std::pair(1u, 2u)));
+  EXPECT_THAT(database.ReadMatches(8, 7),
+              ElementsAre(std::pair(5u, 0u), std::pair(2u, 1u)));
+  EXPECT_THAT(database.ReadMatches(8, 10), IsEmpty());
+  EXPECT_THROW(database.ReadMatches(7, 9), InputError);
 }
 
 TEST_F(DatabaseTest, KeypointsAreAppended) {

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# How exactly keypoints are matched, beside COLMAP's SIFT, on pairs of images
+# with known homographies; see matching_study.cc.
+#
+#   matching_study.sh PHOTO_FOLDER OUTPUT_FOLDER [NUM_PHOTOS]
+#   matching_study.sh --hpatches FOLDER OUTPUT_FOLDER
+#
+# The first makes pairs of 40 (or NUM_PHOTOS) photographs; the second takes a
+# folder with sequences as HPatches has them. OUTPUT_FOLDER, new, gets the pairs
+# and the database.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/../common.sh"
+study="$here/../../build/bin/matching_study"
+colmap="$colmap_prefix/bin/colmap"
+
+hpatches=
+if [[ ${1:-} == --hpatches ]]; then
+  hpatches=1
+  shift
+fi
+[[ $# -ge 2 ]] || die "usage: [--hpatches] FOLDER OUTPUT_FOLDER [NUM_PHOTOS]"
+[[ -x $study ]] || die "build first: scripts/build.sh"
+[[ ! -e $2 ]] || die "$2 exists already"
+export OPENBLAS_NUM_THREADS=1
+
+images="$2"
+if [[ -n $hpatches ]]; then
+  mkdir -p "$2"
+  images="$1"
+  for sequence in "$1"/*/; do
+    name="$(basename "$sequence")"
+    first="$(cd "$1" && ls "$name"/1.*)"
+    for k in 2 3 4 5 6; do
+      [[ ! -e $sequence/H_1_$k ]] || echo "$first $(cd "$1" && ls "$name/$k".*)"
+    done
+  done >"$2/pairs.txt"
+else
+  "$study" generate "$1" "$2" "${3:-40}"
+fi
+
+extraction=SiftExtraction matching=SiftMatching
+if [[ "$("$colmap" feature_extractor -h 2>&1)" == *FeatureExtraction.use_gpu* ]]; then
+  extraction=FeatureExtraction matching=FeatureMatching  # COLMAP 4
+fi
+"$colmap" feature_extractor --database_path "$2/database.db" \
+  --image_path "$images" "--$extraction.use_gpu" 0 \
+  "--$extraction.num_threads" 1 >"$2/colmap.log" 2>&1 ||
+  die "feature_extractor failed (see $2/colmap.log)"
+"$colmap" matches_importer --database_path "$2/database.db" \
+  --match_list_path "$2/pairs.txt" --match_type pairs \
+  "--$matching.use_gpu" 0 "--$matching.num_threads" 1 >>"$2/colmap.log" 2>&1 ||
+  die "matches_importer failed (see $2/colmap.log)"
+"$study" evaluate "$images" "$2/database.db" 2>>"$2/colmap.log"
