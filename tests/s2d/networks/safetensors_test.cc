@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "nre/error.h"
 
@@ -43,7 +45,9 @@ class SafetensorsTest : public testing::Test {
                     HasSubstr(path_), HasSubstr(why), HasSubstr("xpected"))));
   }
 
-  const std::string path_ = testing::TempDir() + "nre_safetensors_test";
+  // Tests run side by side, each in its own process.
+  const std::string path_ =
+      testing::TempDir() + "nre_safetensors_test." + std::to_string(getpid());
 };
 
 Safetensors Example() {
