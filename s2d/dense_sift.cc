@@ -9,6 +9,7 @@
 
 #include "nre/error.h"
 #include "nre/vector_math.h"
+#include "s2d/resize.h"
 
 namespace nre {
 namespace {
@@ -328,7 +329,7 @@ class DenseSift : public FeatureExtractor {
           " x " + std::to_string(size.height) + " pixels, expected at least " +
           std::to_string(stride) + " x " + std::to_string(stride));
     }
-    const cv::Mat seen = Resized(image, size);
+    const cv::Mat seen = SeenImage(image, size);
     const std::vector<Histograms> levels = ComputeLevels(seen);
     FeatureMap map;
     map.channels = Channels();
@@ -346,19 +347,11 @@ class DenseSift : public FeatureExtractor {
 
  private:
   // Luma in [0, 255], resized and blurred as the options say.
-  cv::Mat Resized(const Image& image, const cv::Size& size) const {
+  cv::Mat SeenImage(const Image& image, const cv::Size& size) const {
     std::vector<float> gray = image.Gray();
     cv::Mat seen =
         255.0f * cv::Mat(image.height, image.width, CV_32F, gray.data());
-    if (size != seen.size()) {
-      const bool shrinks = size.width < seen.cols;
-      cv::resize(seen,
-                 seen,
-                 size,
-                 0.0,
-                 0.0,
-                 shrinks ? cv::INTER_AREA : cv::INTER_CUBIC);
-    }
+    if (size != seen.size()) seen = Resized(seen, size);
     if (options_.blur_sigma > 0.0) {
       cv::GaussianBlur(seen,
                        seen,

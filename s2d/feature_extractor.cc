@@ -39,4 +39,18 @@ bool FeatureMap::Sample(const Eigen::Vector2d& xy_image,
   return true;
 }
 
+DescribedPositions DescribePositions(const std::vector<Eigen::Vector2d>& xys,
+                                     const FeatureMap& features) {
+  DescribedPositions described;
+  std::vector<float> descriptor(features.channels);
+  for (size_t i = 0; i < xys.size(); ++i) {
+    if (features.Sample(xys[i], descriptor.data())) {
+      described.positions.push_back(i);
+      described.descriptors.insert(
+          described.descriptors.end(), descriptor.begin(), descriptor.end());
+    }
+  }
+  return described;
+}
+
 }  // namespace nre

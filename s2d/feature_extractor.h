@@ -33,6 +33,20 @@ struct FeatureMap {
   bool Sample(const Eigen::Vector2d& xy_image, float* descriptor) const;
 };
 
+// Descriptors of those positions that have one.
+struct DescribedPositions {
+  std::vector<size_t> positions;   // indices
+  std::vector<float> descriptors;  // [positions.size(), channels]
+
+  const float* Descriptor(size_t i, int channels) const {
+    return &descriptors[i * channels];
+  }
+};
+
+// By FeatureMap::Sample() at image coordinates.
+DescribedPositions DescribePositions(const std::vector<Eigen::Vector2d>& xys,
+                                     const FeatureMap& features);
+
 // Computes dense features of an image. Stateless: one extractor serves several
 // threads.
 class FeatureExtractor {

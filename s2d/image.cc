@@ -11,6 +11,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "nre/error.h"
+#include "s2d/resize.h"
 
 namespace nre {
 namespace {
@@ -88,13 +89,7 @@ Image ResizeImage(const Image& image, int width, int height) {
                      CV_8UC3,
                      const_cast<uint8_t*>(image.rgb.data()));
   cv::Mat to(height, width, CV_8UC3, resized.rgb.data());
-  const bool shrinks = width < image.width;
-  cv::resize(from,
-             to,
-             to.size(),
-             0.0,
-             0.0,
-             shrinks ? cv::INTER_AREA : cv::INTER_CUBIC);
+  Resized(from, to.size()).copyTo(to);
   return resized;
 }
 

@@ -19,7 +19,7 @@ struct Image {
 
 Image FlipLeftRight(const Image& image);
 
-// By averages of areas where it shrinks, else by cubic interpolation.
+// As Resized() in s2d/resize.h does.
 Image ResizeImage(const Image& image, int width, int height);
 
 // Reads an image file as COLMAP does, so that COLMAP's keypoints and

@@ -10,30 +10,6 @@
 namespace nre {
 namespace {
 
-// Descriptors of those keypoints that have one.
-struct Described {
-  std::vector<size_t> keypoints;
-  std::vector<float> descriptors;  // [keypoints.size(), channels]
-
-  const float* Descriptor(size_t i, int channels) const {
-    return &descriptors[i * channels];
-  }
-};
-
-Described Describe(const std::vector<Eigen::Vector2d>& keypoints,
-                   const FeatureMap& features) {
-  Described described;
-  std::vector<float> descriptor(features.channels);
-  for (size_t i = 0; i < keypoints.size(); ++i) {
-    if (features.Sample(keypoints[i], descriptor.data())) {
-      described.keypoints.push_back(i);
-      described.descriptors.insert(
-          described.descriptors.end(), descriptor.begin(), descriptor.end());
-    }
-  }
-  return described;
-}
-
 Eigen::Vector2i Cell(const FeatureMap& features, int index) {
   return {index % features.width, index / features.width};
 }
@@ -75,11 +51,11 @@ Eigen::Vector2d RefineCell(const float* descriptor,
 }
 
 // Which of the described keypoints pass the ratio test.
-std::vector<bool> PassRatioTest(const Described& described,
+std::vector<bool> PassRatioTest(const DescribedPositions& described,
                                 const CorrelationSummary& summary,
                                 const FeatureMap& features,
                                 const MatchingOptions& options) {
-  const size_t num = described.keypoints.size();
+  const size_t num = described.positions.size();
   std::vector<bool> passed(num, true);
   if (options.max_ratio == 0.0) return passed;
   std::vector<float> min_logits(num);
@@ -132,17 +108,17 @@ void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
                  std::vector<DenseMatch>* matches) {
   std::vector<Eigen::Vector2d> positions;
   for (const DenseMatch& match : *matches) positions.push_back(match.xy);
-  const Described described = Describe(positions, features2);
+  const DescribedPositions described = DescribePositions(positions, features2);
   CorrelationOptions correlation;
   correlation.softmax_scale = options.softmax_scale;
   const CorrelationSummary summary =
       SummarizeCorrelations(described.descriptors.data(),
-                            described.keypoints.size(),
+                            described.positions.size(),
                             features1,
                             correlation);
   std::vector<DenseMatch> kept;
-  for (size_t i = 0; i < described.keypoints.size(); ++i) {
-    const DenseMatch& match = (*matches)[described.keypoints[i]];
+  for (size_t i = 0; i < described.positions.size(); ++i) {
+    const DenseMatch& match = (*matches)[described.positions[i]];
     const Eigen::Vector2d back = features1.map_from_image.ToImage(
         RefineCell(described.Descriptor(i, features1.channels),
                    features1,
@@ -184,23 +160,23 @@ std::vector<DenseMatch> MatchDensely(
       options.max_num_modes == 1
           ? 1
           : static_cast<int>(options.max_num_modes * cells_per_mode);
-  const Described described = Describe(keypoints, features1);
+  const DescribedPositions described = DescribePositions(keypoints, features1);
   const CorrelationSummary summary =
       SummarizeCorrelations(described.descriptors.data(),
-                            described.keypoints.size(),
+                            described.positions.size(),
                             features2,
                             correlation);
   const std::vector<bool> passed =
       PassRatioTest(described, summary, features2, options);
   std::vector<DenseMatch> matches;
-  for (size_t i = 0; i < described.keypoints.size(); ++i) {
+  for (size_t i = 0; i < described.positions.size(); ++i) {
     if (!passed[i] || summary.Probability(i, 0) < options.min_probability) {
       continue;
     }
     for (const int mode : Modes(summary, i, features2, options)) {
       const int cell = summary.cells[i * summary.top_k + mode];
       DenseMatch match;
-      match.keypoint = described.keypoints[i];
+      match.keypoint = described.positions[i];
       match.xy = features2.map_from_image.ToImage(
           RefineCell(described.Descriptor(i, features2.channels),
                      features2,

@@ -15,6 +15,7 @@
 
 #include "s2d/coarse_maps.h"
 #include "s2d/fine_maps.h"
+#include "s2d/resize.h"
 
 namespace nre {
 namespace {
@@ -42,18 +43,6 @@ Image ToImage(const cv::Mat& bgr) {
   cv::Mat rgb(bgr.rows, bgr.cols, CV_8UC3, image.rgb.data());
   cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
   return image;
-}
-
-cv::Mat Resize(const cv::Mat& image, int width, int height) {
-  const bool shrinks = width < image.cols;
-  cv::Mat resized;
-  cv::resize(image,
-             resized,
-             {width, height},
-             0.0,
-             0.0,
-             shrinks ? cv::INTER_AREA : cv::INTER_CUBIC);
-  return resized;
 }
 
 // Grey, stretched to the full range and then darkened, so that colours on it
@@ -265,9 +254,9 @@ Image DrawReprojections(const Image& query,
   constexpr double kMaxResidual = 3.0;  // px, shown in red
   constexpr double kMagnification = 10.0;
   const double scale = static_cast<double>(kWidth) / query.width;
-  cv::Mat canvas = Resize(ToMat(query),
-                          kWidth,
-                          static_cast<int>(std::lround(scale * query.height)));
+  cv::Mat canvas =
+      Resized(ToMat(query),
+              {kWidth, static_cast<int>(std::lround(scale * query.height))});
   canvas *= 0.7;
 
   std::vector<bool> supports(points_in_world.size(), false);
@@ -360,7 +349,7 @@ Image DrawLossMaps(const Image& query,
   const int fine_side = std::min(tile_height, 360);
   const int tile_width = kCoarseWidth + kGap + fine_side;
   const cv::Mat dark =
-      Darken(Resize(original, kCoarseWidth, tile_height), 0.45);
+      Darken(Resized(original, {kCoarseWidth, tile_height}), 0.45);
 
   const int num_shown = static_cast<int>(shown.size());
   const int num_rows = (num_shown + kColumns - 1) / kColumns;

@@ -221,32 +221,24 @@ std::vector<Match> MatchSparsely(const std::vector<Eigen::Vector2d>& keypoints1,
                                  const std::vector<Eigen::Vector2d>& keypoints2,
                                  const FeatureMap& features1,
                                  const FeatureMap& features2) {
-  const auto describe = [](const std::vector<Eigen::Vector2d>& keypoints,
-                           const FeatureMap& features,
-                           std::vector<Eigen::Vector2d>* described) {
-    std::vector<float> all, one(features.channels);
-    for (const Eigen::Vector2d& xy : keypoints) {
-      if (!features.Sample(xy, one.data())) continue;
-      described->push_back(xy);
-      all.insert(all.end(), one.begin(), one.end());
-    }
-    return all;
-  };
-  std::vector<Eigen::Vector2d> xys1, xys2;
-  const std::vector<float> d1 = describe(keypoints1, features1, &xys1);
-  const std::vector<float> d2 = describe(keypoints2, features2, &xys2);
-  if (xys1.empty() || xys2.empty()) return {};
+  const DescribedPositions d1 = DescribePositions(keypoints1, features1);
+  const DescribedPositions d2 = DescribePositions(keypoints2, features2);
+  if (d1.positions.empty() || d2.positions.empty()) return {};
   using Matrix =
       Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const Eigen::Map<const Matrix> m1(d1.data(), xys1.size(), features1.channels);
-  const Eigen::Map<const Matrix> m2(d2.data(), xys2.size(), features2.channels);
+  const Eigen::Map<const Matrix> m1(
+      d1.descriptors.data(), d1.positions.size(), features1.channels);
+  const Eigen::Map<const Matrix> m2(
+      d2.descriptors.data(), d2.positions.size(), features2.channels);
   const Matrix similarities = m1 * m2.transpose();
   std::vector<Match> matches;
   for (Eigen::Index i = 0; i < similarities.rows(); ++i) {
     Eigen::Index j, back;
     const float score = similarities.row(i).maxCoeff(&j);
     similarities.col(j).maxCoeff(&back);
-    if (back == i) matches.push_back({xys1[i], xys2[j], score});
+    if (back == i)
+      matches.push_back(
+          {keypoints1[d1.positions[i]], keypoints2[d2.positions[j]], score});
   }
   return matches;
 }
