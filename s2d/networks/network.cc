@@ -106,9 +106,8 @@ class LibTorchNetwork : public Network {
   }
 
  private:
-  torch::Dtype Precision(torch::Device device) const {
-    return device.is_cuda() && options_.half_on_gpu ? torch::kFloat16
-                                                    : torch::kFloat32;
+  static torch::Dtype Precision(torch::Device device) {
+    return device.is_cuda() ? torch::kFloat16 : torch::kFloat32;
   }
 
   std::shared_ptr<NetworkModule> Load(torch::Device device) const {

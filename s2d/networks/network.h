@@ -27,10 +27,8 @@ struct NetworkOptions {
   // Safetensors file with its weights.
   std::string weights_path;
 
+  // A GPU computes in half precision, the CPU in single precision.
   Device device = Device::kAuto;
-
-  // Half precision on a GPU; the CPU always computes in single precision.
-  bool half_on_gpu = true;
 };
 
 // One output of a network for one image, [height, width, channels].

@@ -31,7 +31,8 @@ torch::nn::Sequential CreateVgg16Encoder() {
     encoder->push_back(torch::nn::Conv2d(
         torch::nn::Conv2dOptions(channels, next, 3).padding(1)));
     if (encoder->size() <= kLastConvolution) {
-      encoder->push_back(torch::nn::ReLU());
+      encoder->push_back(
+          torch::nn::ReLU(torch::nn::ReLUOptions().inplace(true)));
     }
     channels = next;
   }

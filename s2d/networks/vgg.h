@@ -12,8 +12,8 @@ namespace nre {
 // Layers 0 to 28, with children "0" to "28".
 torch::nn::Sequential CreateVgg16Encoder();
 
-// The outputs of the layers with these ascending indices. A ReLU changes its
-// input, which is therefore copied where it is an output.
+// The outputs of the layers with these ascending indices. Each ReLU works in
+// place, on the output of the convolution before it.
 std::vector<torch::Tensor> RunVgg16Encoder(torch::nn::Sequential encoder,
                                            torch::Tensor image,
                                            const std::vector<int>& layers);

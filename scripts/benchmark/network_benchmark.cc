@@ -53,17 +53,8 @@ double SgemmRate() {
   return 2.0 * std::pow(kSize, 3) / seconds;
 }
 
-// Operations of the convolutions that ran in this thread since the last call.
-double TakeOperations(double* add = nullptr) {
-  static double operations = 0.0;
-  if (add != nullptr) {
-    operations += *add;
-    return 0.0;
-  }
-  const double taken = operations;
-  operations = 0.0;
-  return taken;
-}
+// Of the convolutions that ran.
+double num_operations = 0.0;
 
 // Two per weight and place where the kernel is applied.
 std::unique_ptr<at::ObserverContext> CountConvolution(
@@ -78,7 +69,7 @@ std::unique_ptr<at::ObserverContext> CountConvolution(
     operations *=
         (input[2 + i] + 2 * padding[i] - weight[2 + i]) / stride[i] + 1;
   }
-  TakeOperations(&operations);
+  num_operations += operations;
   return nullptr;
 }
 
@@ -107,8 +98,7 @@ std::unique_ptr<Network> Load(const std::string& network, double* load_ms) {
       (std::filesystem::temp_directory_path() /
        ("nre_network_benchmark." + std::to_string(getpid()) + ".safetensors"))
           .string();
-  WriteSafetensors(path,
-                   SeededWeights(network == "netvlad" ? "s2dhm" : network));
+  WriteSafetensors(path, SeededWeights(network));
   NetworkOptions options;
   options.name = network;
   options.weights_path = path;
@@ -127,9 +117,9 @@ void Report(const Network& network,
   const Image image = SeededImage(size.width, size.height);
   ResetPeakMemory();
   const double before = PeakMemory();
-  TakeOperations();
+  num_operations = 0.0;
   network.Run(image);
-  const double operations = TakeOperations();
+  const double operations = num_operations;
   const double memory = PeakMemory() - before;
   const double seconds = Best(num_repetitions, [&] { network.Run(image); });
   std::printf(

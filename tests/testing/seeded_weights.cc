@@ -75,7 +75,7 @@ void AddSeeded(const std::string& name,
 
 Safetensors SeededWeights(const std::string& network) {
   Safetensors file;
-  file.metadata["network"] = network;
+  file.metadata["network"] = WeightsOf(network);
   const auto module = CreateNetworkModule(network);
   for (const auto& item : module->named_parameters()) {
     AddSeeded(item.key(), item.value(), &file);

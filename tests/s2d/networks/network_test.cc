@@ -127,8 +127,7 @@ class NetworkReferenceTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(NetworkReferenceTest, AgreesWithTheReference) {
   const std::string network = GetParam();
-  const WeightsFile weights(
-      SeededWeights(network == "netvlad" ? "s2dhm" : network));
+  const WeightsFile weights(SeededWeights(network));
   ExpectReferenceOutputs(network, *weights.Load(network));
 }
 
