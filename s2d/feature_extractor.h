@@ -33,6 +33,12 @@ struct FeatureMap {
   bool Sample(const Eigen::Vector2d& xy_image, float* descriptor) const;
 };
 
+// Dense features of an image by the two extractors of a preset.
+struct ImageFeatures {
+  FeatureMap coarse;
+  FeatureMap fine;
+};
+
 // Descriptors of those positions that have one.
 struct DescribedPositions {
   std::vector<size_t> positions;   // indices

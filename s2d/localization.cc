@@ -28,7 +28,7 @@ std::vector<float> FirstFine(const DescribedPoints& points, size_t channels) {
 }
 
 FineMapInputs InputsOfFineMaps(const FeaturePreset& preset,
-                               const QueryFeatures& query,
+                               const ImageFeatures& query,
                                const DescribedPoints& points,
                                const std::vector<float>& coarse_log_sum_exps) {
   return {query.coarse,
@@ -69,7 +69,7 @@ void IndexAmongAll(const std::vector<size_t>& some, PoseEstimate* estimate) {
 
 // With all of the points.
 PoseEstimate Search(const FeaturePreset& preset,
-                    const QueryFeatures& query,
+                    const ImageFeatures& query,
                     const Camera& camera,
                     const DescribedPoints& points,
                     const NreEstimationOptions& options,
@@ -100,7 +100,7 @@ PoseEstimate Search(const FeaturePreset& preset,
 
 // On small windows, since the pose is known to a fraction of a cell.
 void Refine(const FeaturePreset& preset,
-            const QueryFeatures& query,
+            const ImageFeatures& query,
             const Camera& camera,
             const DescribedPoints& points,
             const Priors& priors,
@@ -144,7 +144,7 @@ DescribedPoints Subset(const DescribedPoints& points,
 }
 
 PoseEstimate Localize(const FeaturePreset& preset,
-                      const QueryFeatures& query,
+                      const ImageFeatures& query,
                       const Camera& camera,
                       const DescribedPoints& points,
                       const NreEstimationOptions& options,
@@ -186,7 +186,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
 }
 
 void RejectMirrored(const FeaturePreset& preset,
-                    const std::function<QueryFeatures()>& flipped_features,
+                    const std::function<ImageFeatures()>& flipped_features,
                     const Camera& camera,
                     const DescribedPoints& points,
                     const NreEstimationOptions& options,

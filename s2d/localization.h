@@ -34,12 +34,6 @@ DescribedPoints Subset(const DescribedPoints& points,
                        size_t coarse_channels,
                        size_t fine_channels);
 
-// Dense features of a query.
-struct QueryFeatures {
-  FeatureMap coarse;
-  FeatureMap fine;
-};
-
 // Of more than `options.max_num_points` points, every k-th serves to find the
 // pose; a registered one is then refined on all of them (but by the NRE only),
 // as is one with a focal length that was unknown, however many there are. The
@@ -48,7 +42,7 @@ struct QueryFeatures {
 // by methods that use it, and may else be null. `coarse_maps_ms`, if not null,
 // receives the time of the coarse maps. `priors`: see EstimatePose().
 PoseEstimate Localize(const FeaturePreset& preset,
-                      const QueryFeatures& query,
+                      const ImageFeatures& query,
                       const Camera& camera,
                       const DescribedPoints& points,
                       const NreEstimationOptions& options,
@@ -64,7 +58,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
 // is that of the query as it was; it, `points` and the rest as given to
 // Localize(). The NRE is used whatever the method.
 void RejectMirrored(const FeaturePreset& preset,
-                    const std::function<QueryFeatures()>& flipped_features,
+                    const std::function<ImageFeatures()>& flipped_features,
                     const Camera& camera,
                     const DescribedPoints& points,
                     const NreEstimationOptions& options,

@@ -403,7 +403,7 @@ Image DrawLossMaps(const Image& query,
 QueryPictures DrawQuery(const Image& query,
                         const Camera& camera,
                         const FeaturePreset& preset,
-                        const QueryFeatures& features,
+                        const ImageFeatures& features,
                         const DescribedPoints& points,
                         const PoseEstimate& estimate,
                         const std::string& title) {

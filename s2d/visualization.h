@@ -64,7 +64,7 @@ struct QueryPictures {
 QueryPictures DrawQuery(const Image& query,
                         const Camera& camera,
                         const FeaturePreset& preset,
-                        const QueryFeatures& features,
+                        const ImageFeatures& features,
                         const DescribedPoints& points,
                         const PoseEstimate& estimate,
                         const std::string& title);

@@ -211,10 +211,10 @@ void LocalizationController::Estimate(const Query& query,
           ? NaturalView(preset_, image.width, image.height)
           : ViewOf(*camera, given.given ? image_ids : registered_images_);
   const auto extract = [&](const Image& picture) {
-    return QueryFeatures{preset_.coarse->Extract(picture, view.coarse_scale),
+    return ImageFeatures{preset_.coarse->Extract(picture, view.coarse_scale),
                          preset_.fine->Extract(picture, view.fine_scale)};
   };
-  QueryFeatures features = extract(image);
+  ImageFeatures features = extract(image);
   result->features_ms = stopwatch.LapMs();
 
   if (!given.given) {
@@ -302,7 +302,7 @@ void LocalizationController::Estimate(const Query& query,
 
 DescribedPoints LocalizationController::Describe(
     const std::vector<colmap::image_t>& image_ids,
-    const QueryFeatures& features,
+    const ImageFeatures& features,
     const Camera& camera,
     const View& view,
     QueryResult* result) {
@@ -347,7 +347,7 @@ View LocalizationController::ViewOf(
 
 std::shared_ptr<const ReferenceDescription> LocalizationController::Describe(
     colmap::image_t image_id,
-    const QueryFeatures& features,
+    const ImageFeatures& features,
     const Camera& camera,
     const View& view) {
   if (!view.shows_part) {
@@ -418,7 +418,7 @@ Priors LocalizationController::PriorsOf(const Query& query) const {
 
 void LocalizationController::DrawPictures(const Image& image,
                                           const Camera& camera,
-                                          const QueryFeatures& features,
+                                          const ImageFeatures& features,
                                           const DescribedPoints& points,
                                           const QueryResult& result) const {
   const std::string title =
@@ -433,7 +433,7 @@ void LocalizationController::DrawPictures(const Image& image,
 }
 
 std::vector<colmap::image_t> LocalizationController::ChooseReferences(
-    const QueryFeatures& features,
+    const ImageFeatures& features,
     const Camera& camera,
     const Priors& priors,
     const std::string& query_name,

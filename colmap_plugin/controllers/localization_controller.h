@@ -95,12 +95,12 @@ class LocalizationController {
   // Of all of the reference or, if the query shows only a part, of that.
   std::shared_ptr<const ReferenceDescription> Describe(
       colmap::image_t image_id,
-      const QueryFeatures& features,
+      const ImageFeatures& features,
       const Camera& camera,
       const View& view);
   // The points of all references that can be used, which `result` receives.
   DescribedPoints Describe(const std::vector<colmap::image_t>& image_ids,
-                           const QueryFeatures& features,
+                           const ImageFeatures& features,
                            const Camera& camera,
                            const View& view,
                            QueryResult* result);
@@ -110,7 +110,7 @@ class LocalizationController {
                 const QueryReferences& references,
                 QueryResult* result);
   // Always by the NRE, so that all methods see the same points.
-  std::vector<colmap::image_t> ChooseReferences(const QueryFeatures& features,
+  std::vector<colmap::image_t> ChooseReferences(const ImageFeatures& features,
                                                 const Camera& camera,
                                                 const Priors& priors,
                                                 const std::string& query_name,
@@ -126,7 +126,7 @@ class LocalizationController {
   Priors PriorsOf(const Query& query) const;
   void DrawPictures(const Image& image,
                     const Camera& camera,
-                    const QueryFeatures& features,
+                    const ImageFeatures& features,
                     const DescribedPoints& points,
                     const QueryResult& result) const;
   void CheckStop() const;

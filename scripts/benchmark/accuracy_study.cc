@@ -186,7 +186,7 @@ class Scene {
     const std::vector<Query> queries = ReadQueryList(folder_ + "/queries.txt");
     for (size_t q = 0; q < queries.size(); ++q) {
       const Image image = ReadImage(folder_ + "/images/" + queries[q].name);
-      const QueryFeatures features = {preset_.coarse->Extract(image),
+      const ImageFeatures features = {preset_.coarse->Extract(image),
                                       preset_.fine->Extract(image)};
       for (int s = 0; s < options_.num_subsets; ++s) {
         const Subset subset = DrawSubset(RegisteredImages(model_),
@@ -209,7 +209,7 @@ class Scene {
  private:
   void RunNre(size_t index,
               const Query& query,
-              const QueryFeatures& features,
+              const ImageFeatures& features,
               const Descriptions& descriptions,
               Fusion fusion) {
     std::vector<colmap::point3D_t> ids;

@@ -106,7 +106,7 @@ void ForEachRealPair(const std::string& folder,
     pair.camera = CreateCamera(query.camera);
     pair.lo_ransac = LoRansac(query.camera);
     pair.cam_from_world = query.cam_from_world;
-    pair.features = std::make_shared<QueryFeatures>(QueryFeatures{
+    pair.features = std::make_shared<ImageFeatures>(ImageFeatures{
         preset.coarse->Extract(image), preset.fine->Extract(image)});
     std::vector<colmap::image_t> image_ids;
     for (const colmap::image_t image_id : RegisteredImages(model)) {

@@ -20,7 +20,7 @@ struct RealPair {
   std::shared_ptr<const Camera> camera;
   MatchSolver lo_ransac;   // for that camera
   Rigid3d cam_from_world;  // the query's
-  std::shared_ptr<const QueryFeatures> features;
+  std::shared_ptr<const ImageFeatures> features;
   DescribedPoints points;  // all that the reference observes
   // What the scene's other reference images observe, as they see it.
   DescribedPoints others;

@@ -76,7 +76,7 @@ Crop RandomCrop(const Image& image, uint64_t seed) {
 }
 
 FocalMatches FindMatches(const FeaturePreset& preset,
-                         const QueryFeatures& features,
+                         const ImageFeatures& features,
                          const DescribedPoints& points,
                          const Camera& camera,
                          const Rigid3d& cam_from_world) {

@@ -34,7 +34,7 @@ struct FocalMatches {
 
 // `camera` and `cam_from_world`: of the guiding pose.
 FocalMatches FindMatches(const FeaturePreset& preset,
-                         const QueryFeatures& features,
+                         const ImageFeatures& features,
                          const DescribedPoints& points,
                          const Camera& camera,
                          const Rigid3d& cam_from_world);

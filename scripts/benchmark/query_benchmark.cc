@@ -146,7 +146,7 @@ PoseEstimate RunQuery(const FeaturePreset& preset,
   Stopwatch total, step;
   const Image image = ReadImage(image_path);
   table->decode.values.push_back(step.TakeLap().wall_ms);
-  QueryFeatures features;
+  ImageFeatures features;
   features.coarse = preset.coarse->Extract(image);
   table->coarse_features.values.push_back(step.TakeLap().wall_ms);
   features.fine = preset.fine->Extract(image);

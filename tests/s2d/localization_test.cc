@@ -15,7 +15,7 @@ namespace {
 // their positions, but for a share of wrong ones.
 struct Example {
   FeaturePreset preset;
-  QueryFeatures features;
+  ImageFeatures features;
   DescribedPoints points;
 
   Example(const SyntheticQuery& query, double wrong_share, Random* random) {
