@@ -486,13 +486,7 @@ void WriteKeypoints(const std::vector<Query>& queries,
                     const std::vector<QueryResult>& results,
                     const std::string& database_path,
                     const std::string& copy_path) {
-  std::error_code error;
-  if (!fs::copy_file(database_path, copy_path, error)) {
-    throw std::runtime_error("The database could not be copied to " +
-                             copy_path + ": " + error.message() + ".");
-  }
-  fs::permissions(
-      copy_path, fs::perms::owner_write, fs::perm_options::add, error);
+  CopyDatabase(database_path, copy_path);
   Database database(copy_path, Database::Mode::kReadWrite);
   for (size_t i = 0; i < queries.size(); ++i) {
     if (results[i].estimate.verdict == Verdict::kRegistered) {

@@ -22,6 +22,17 @@ namespace fs = std::filesystem;
         "The database " + path +
         " could not be read or written: " + sqlite3_errmsg(database) + ".");
   }
+  if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
+    throw InputError("The database " + path +
+                     " is locked by another program. Close that one first.");
+  }
+  if (code == SQLITE_READONLY || code == SQLITE_CANTOPEN ||
+      code == SQLITE_PERM) {
+    throw InputError("The database " + path +
+                     " may not be written: " + sqlite3_errmsg(database) +
+                     ". Change its permissions or those of its folder, or "
+                     "write to a copy.");
+  }
   throw InputError("The database " + path +
                    " cannot be used: " + sqlite3_errmsg(database) +
                    ". Expected a database that COLMAP created.");
@@ -44,6 +55,7 @@ class Statement {
   void BindInt(int index, int64_t value) {
     Check(sqlite3_bind_int64(statement_, index, value));
   }
+  void BindNull(int index) { Check(sqlite3_bind_null(statement_, index)); }
   void BindText(int index, const std::string& value) {
     Check(sqlite3_bind_text(
         statement_, index, value.c_str(), -1, SQLITE_TRANSIENT));
@@ -65,6 +77,10 @@ class Statement {
   // Columns count from 0.
   int64_t Int(int column) const {
     return sqlite3_column_int64(statement_, column);
+  }
+  std::string Text(int column) const {
+    const std::vector<char> text = Blob(column);
+    return std::string(text.begin(), text.end());
   }
   std::vector<char> Blob(int column) const {
     const char* data =
@@ -155,6 +171,52 @@ std::optional<FrameIds> ReadFrameIds(sqlite3* database,
                   static_cast<uint32_t>(row.Int(1))};
 }
 
+// Databases of this and later versions may have anything in their tables.
+constexpr int64_t kUnknownVersion = 5000000;
+
+void CheckVersion(sqlite3* database, const std::string& path) {
+  Statement version(database, path, "PRAGMA user_version;");
+  version.Step();
+  if (version.Int(0) >= kUnknownVersion) {
+    throw InputError("The database " + path + " was written by COLMAP " +
+                     std::to_string(version.Int(0) / 1000000) +
+                     " or newer, whose databases this program does not know. "
+                     "Expected one of COLMAP 3 or 4.");
+  }
+}
+
+// The number of a pair in the tables of matches, the smaller id first.
+int64_t PairId(colmap::image_t image_id1, colmap::image_t image_id2) {
+  constexpr int64_t kMaxNumImages = 2147483647;
+  return kMaxNumImages * std::min(image_id1, image_id2) +
+         std::max(image_id1, image_id2);
+}
+
+std::vector<char> ToBlob(const KeypointMatches& matches) {
+  std::vector<char> blob(matches.size() * 2 * sizeof(uint32_t));
+  char* data = blob.data();
+  for (const auto& [i, j] : matches) {
+    const uint32_t row[] = {i, j};
+    std::memcpy(data, row, sizeof(row));
+    data += sizeof(row);
+  }
+  return blob;
+}
+
+// Row by row.
+void BindMatrix(int index,
+                const std::optional<Eigen::Matrix3d>& matrix,
+                Statement* statement) {
+  if (!matrix.has_value()) {
+    statement->BindNull(index);
+    return;
+  }
+  const Eigen::Matrix3d transposed = matrix->transpose();
+  std::vector<char> blob(9 * sizeof(double));
+  std::memcpy(blob.data(), transposed.data(), blob.size());
+  statement->BindBlob(index, blob);
+}
+
 std::string ReadOnlyUri(const std::string& path) {
   std::string uri = "file:";
   for (const char c : fs::absolute(path).string()) {
@@ -188,15 +250,15 @@ Database::Database(const std::string& path, Mode mode) : path_(path) {
   if (!fs::is_regular_file(path)) {
     throw InputError("The database " + path + " does not exist.");
   }
+  const bool read_only = mode == Mode::kReadOnly;
   for (const char* journal : {"-wal", "-journal"}) {
-    if (IsNotEmpty(path + journal)) {
+    if (read_only && IsNotEmpty(path + journal)) {
       throw InputError("The database " + path + " has unsaved changes in " +
                        path + journal +
                        ": another program is using it, or was killed. Close "
                        "that program, or open and close the database in one.");
     }
   }
-  const bool read_only = mode == Mode::kReadOnly;
   const std::string name = read_only ? ReadOnlyUri(path) : path;
   const int flags = read_only ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
                               : SQLITE_OPEN_READWRITE;
@@ -209,8 +271,9 @@ Database::Database(const std::string& path, Mode mode) : path_(path) {
               path_,
               "SELECT 1 FROM images, cameras, keypoints, descriptors LIMIT 1;")
         .Step();
+    CheckVersion(database_, path_);
     if (mode == Mode::kReadWrite) {
-      Execute("BEGIN;");
+      Statement(database_, path_, "BEGIN IMMEDIATE;").Step();
     }
   } catch (...) {
     sqlite3_close(database_);
@@ -256,6 +319,9 @@ std::vector<Query> Database::ReadQueries(
                                       params);
       query.focal_length_unknown =
           row.Int(6) == 0 && HasFocalLength(query.camera);
+      if (query.focal_length_unknown) {
+        query.camera = ScaleFocalLength(query.camera, 1.0);
+      }
     } catch (const InputError& error) {
       query.error = error.what();
     }
@@ -283,18 +349,25 @@ std::vector<Eigen::Vector2d> Database::ReadKeypoints(
   return keypoints;
 }
 
-std::vector<std::pair<uint32_t, uint32_t>> Database::ReadMatches(
-    colmap::image_t image_id1, colmap::image_t image_id2) const {
-  // A pair's row is stored once, the smaller id first.
-  constexpr int64_t kMaxNumImages = 2147483647;
-  const bool swapped = image_id1 > image_id2;
+std::vector<std::string> Database::ReadImageNames() const {
+  Statement row(database_, path_, "SELECT name FROM images ORDER BY name;");
+  std::vector<std::string> names;
+  while (row.Step()) {
+    names.push_back(row.Text(0));
+  }
+  return names;
+}
+
+KeypointMatches Database::ReadMatches(colmap::image_t image_id1,
+                                      colmap::image_t image_id2,
+                                      Matches matches_kind) const {
   Statement statement(
       database_,
       path_,
-      "SELECT rows, data FROM two_view_geometries WHERE pair_id = ?;");
-  statement.BindInt(1,
-                    kMaxNumImages * std::min(image_id1, image_id2) +
-                        std::max(image_id1, image_id2));
+      matches_kind == Matches::kRaw
+          ? "SELECT rows, data FROM matches WHERE pair_id = ?;"
+          : "SELECT rows, data FROM two_view_geometries WHERE pair_id = ?;");
+  statement.BindInt(1, PairId(image_id1, image_id2));
   if (!statement.Step()) return {};
   const size_t num = statement.Int(0);
   const std::vector<char> data = statement.Blob(1);
@@ -305,11 +378,49 @@ std::vector<std::pair<uint32_t, uint32_t>> Database::ReadMatches(
                      std::to_string(image_id2) + ".");
   }
   std::memcpy(indices.data(), data.data(), data.size());
-  std::vector<std::pair<uint32_t, uint32_t>> matches;
+  const bool swapped = image_id1 > image_id2;
+  KeypointMatches matches;
   for (size_t i = 0; i < num; ++i) {
     matches.emplace_back(indices[2 * i + swapped], indices[2 * i + !swapped]);
   }
   return matches;
+}
+
+void Database::WriteMatches(colmap::image_t image_id1,
+                            colmap::image_t image_id2,
+                            const KeypointMatches& matches,
+                            const TwoViewGeometry& geometry) {
+  if (image_id1 > image_id2) {
+    KeypointMatches swapped;
+    for (const auto& [i, j] : matches) {
+      swapped.emplace_back(j, i);
+    }
+    WriteMatches(image_id2, image_id1, swapped, Inverse(geometry));
+    return;
+  }
+  const int64_t pair_id = PairId(image_id1, image_id2);
+  Statement raw(database_,
+                path_,
+                "INSERT OR REPLACE INTO matches(pair_id, rows, cols, data) "
+                "VALUES(?, ?, 2, ?);");
+  raw.BindInt(1, pair_id);
+  raw.BindInt(2, matches.size());
+  raw.BindBlob(3, ToBlob(matches));
+  raw.Step();
+
+  Statement verified(
+      database_,
+      path_,
+      "INSERT OR REPLACE INTO two_view_geometries(pair_id, rows, cols, data, "
+      "config, F, E, H) VALUES(?, ?, 2, ?, ?, ?, ?, ?);");
+  verified.BindInt(1, pair_id);
+  verified.BindInt(2, geometry.inliers.size());
+  verified.BindBlob(3, ToBlob(geometry.inliers));
+  verified.BindInt(4, geometry.config);
+  BindMatrix(5, geometry.F, &verified);
+  BindMatrix(6, geometry.E, &verified);
+  BindMatrix(7, geometry.H, &verified);
+  verified.Step();
 }
 
 void Database::AppendKeypoints(colmap::image_t image_id,
@@ -380,6 +491,16 @@ void Database::Execute(const std::string& sql) const {
         "The database " + path_ +
         " could not be written: " + sqlite3_errmsg(database_) + ".");
   }
+}
+
+void CopyDatabase(const std::string& path, const std::string& copy_path) {
+  std::error_code error;
+  if (!fs::copy_file(path, copy_path, error)) {
+    throw std::runtime_error("The database could not be copied to " +
+                             copy_path + ": " + error.message() + ".");
+  }
+  fs::permissions(
+      copy_path, fs::perms::owner_write, fs::perm_options::add, error);
 }
 
 }  // namespace nre

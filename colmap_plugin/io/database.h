@@ -1,5 +1,5 @@
-// What we read from and write to a COLMAP database. The tables used here have
-// been the same since COLMAP 3.0, so that this is plain SQL: opening a database
+// What we read from and write to a COLMAP database. The columns used here have
+// been the same since COLMAP 3.6, so that this is plain SQL: opening a database
 // through COLMAP would migrate it, and 3.8 cannot open one of 4.x.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "colmap_plugin/compat/two_view_geometry.h"
 #include "colmap_plugin/io/lists.h"
 
 struct sqlite3;
@@ -23,8 +24,10 @@ class Database {
     kReadWrite,  // in one transaction, until Commit()
   };
 
-  // Throws InputError if there is no such file, it is not a COLMAP database, or
-  // another program has left changes of it in a journal beside it.
+  // Throws InputError if there is no such file, it is not a COLMAP database or
+  // one of a version that nobody here knows. For reading only, also if another
+  // program has left changes of it in a journal beside it; for writing, if it
+  // is locked or may not be written.
   Database(const std::string& path, Mode mode);
   ~Database();
   Database(const Database&) = delete;
@@ -42,16 +45,28 @@ class Database {
   // Image coordinates [N] of an image's keypoints; empty if it has none.
   std::vector<Eigen::Vector2d> ReadKeypoints(colmap::image_t image_id) const;
 
-  // Indices of the keypoints of two images that COLMAP found to match, after
-  // geometric verification, those of the first image first.
-  std::vector<std::pair<uint32_t, uint32_t>> ReadMatches(
-      colmap::image_t image_id1, colmap::image_t image_id2) const;
+  // Names of all images, sorted.
+  std::vector<std::string> ReadImageNames() const;
+
+  // Indices of the keypoints of two images that match, those of the first image
+  // first; none if the pair was not matched.
+  enum class Matches { kRaw, kVerified };
+  KeypointMatches ReadMatches(colmap::image_t image_id1,
+                              colmap::image_t image_id2,
+                              Matches matches = Matches::kVerified) const;
 
   // Appends keypoints to those of an image, so that the indices in its matches
   // stay right. If it has descriptors, one of zeros, which matches nothing, is
   // appended for each.
   void AppendKeypoints(colmap::image_t image_id,
                        const std::vector<Eigen::Vector2d>& keypoints);
+
+  // Writes matches of the keypoints of two different images, and what remains
+  // of them after geometric verification; replaces those that there are.
+  void WriteMatches(colmap::image_t image_id1,
+                    colmap::image_t image_id2,
+                    const KeypointMatches& matches,
+                    const TwoViewGeometry& geometry);
 
   // Ends the transaction and closes the database. Throws std::runtime_error if
   // not everything could be written.
@@ -63,5 +78,9 @@ class Database {
   std::string path_;
   sqlite3* database_ = nullptr;
 };
+
+// Copies a database to a new file, which may be written even if the database
+// may not. Throws std::runtime_error if that fails.
+void CopyDatabase(const std::string& path, const std::string& copy_path);
 
 }  // namespace nre

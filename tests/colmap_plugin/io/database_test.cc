@@ -47,11 +47,16 @@ void CreateDatabase(const std::string& path) {
       "INSERT INTO descriptors VALUES (7, 2, 3, x'010203040506');"
       // Keypoints 0 and 1 of image 7 match 5 and 2 of image 8.
       "CREATE TABLE two_view_geometries (pair_id INTEGER PRIMARY KEY, rows "
-      "INTEGER, cols INTEGER, data BLOB);"
-      "INSERT INTO two_view_geometries VALUES (7 * 2147483647 + 8, 2, 2, "
-      "x'00000000050000000100000002000000');"
-      "INSERT INTO two_view_geometries VALUES (7 * 2147483647 + 9, 2, 2, "
-      "x'0000000005000000');";
+      "INTEGER, cols INTEGER, data BLOB, config INTEGER, F BLOB, E BLOB, H "
+      "BLOB, qvec BLOB, tvec BLOB);"
+      "INSERT INTO two_view_geometries(pair_id, rows, cols, data) VALUES "
+      "(7 * 2147483647 + 8, 2, 2, x'00000000050000000100000002000000'), "
+      "(7 * 2147483647 + 9, 2, 2, x'0000000005000000');"
+      "CREATE TABLE matches (pair_id INTEGER PRIMARY KEY, rows INTEGER, cols "
+      "INTEGER, data BLOB);"
+      "INSERT INTO matches VALUES (7 * 2147483647 + 8, 1, 2, "
+      "x'0100000003000000');"
+      "PRAGMA user_version = 3800;";
   ASSERT_EQ(sqlite3_exec(database, sql, nullptr, nullptr, nullptr), SQLITE_OK);
   sqlite3_close(database);
 }
@@ -151,6 +156,58 @@ TEST_F(DatabaseTest, MatchesOfEitherImageFirst) {
   EXPECT_THROW(database.ReadMatches(7, 9), InputError);
 }
 
+TEST_F(DatabaseTest, RawMatches) {
+  const Database database(path_, Database::Mode::kReadOnly);
+  EXPECT_THAT(database.ReadMatches(7, 8, Database::Matches::kRaw),
+              ElementsAre(std::pair(1u, 3u)));
+  EXPECT_THAT(database.ReadImageNames(),
+              ElementsAre("a.jpg", "b.jpg", "c.jpg", "d.jpg"));
+}
+
+// Doubles as SQLite shows a blob of them.
+std::string Hex(const std::vector<double>& values) {
+  std::string text;
+  const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+  for (size_t i = 0; i < values.size() * sizeof(double); ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof(digits), "%02X", bytes[i]);
+    text += digits;
+  }
+  return text;
+}
+
+TEST_F(DatabaseTest, MatchesAreWrittenWithTheSmallerIdFirst) {
+  const KeypointMatches matches = {{0, 1}, {2, 3}, {4, 5}};
+  TwoViewGeometry geometry;
+  geometry.config = 3;
+  geometry.inliers = {{2, 3}};
+  geometry.F.emplace();
+  *geometry.F << 1, 2, 3, 4, 5, 6, 7, 8, 9;
+  geometry.H = Eigen::Vector3d(1, 2, 4).asDiagonal();
+  Database database(path_, Database::Mode::kReadWrite);
+  database.WriteMatches(7, 8, matches, geometry);
+  database.WriteMatches(10, 9, matches, geometry);
+  database.Commit();
+
+  const Database again(path_, Database::Mode::kReadOnly);
+  for (const auto& [id1, id2] : {std::pair(7, 8), std::pair(10, 9)}) {
+    EXPECT_EQ(again.ReadMatches(id1, id2, Database::Matches::kRaw), matches);
+    EXPECT_EQ(again.ReadMatches(id1, id2), geometry.inliers);
+  }
+  const auto column = [&](const std::string& name, int id1, int id2) {
+    return Query1(
+        path_,
+        "SELECT " + name + " FROM two_view_geometries WHERE pair_id = " +
+            std::to_string(id1) + " * 2147483647 + " + std::to_string(id2));
+  };
+  EXPECT_EQ(column("config", 7, 8), "3");
+  // Row by row; that of the other direction is the transpose.
+  EXPECT_EQ(column("hex(F)", 7, 8), Hex({1, 2, 3, 4, 5, 6, 7, 8, 9}));
+  EXPECT_EQ(column("hex(F)", 9, 10), Hex({1, 4, 7, 2, 5, 8, 3, 6, 9}));
+  EXPECT_EQ(column("hex(H)", 9, 10), Hex({1, 0, 0, 0, 0.5, 0, 0, 0, 0.25}));
+  EXPECT_EQ(column("E", 7, 8), "");
+}
+
 TEST_F(DatabaseTest, KeypointsAreAppended) {
   Database database(path_, Database::Mode::kReadWrite);
   EXPECT_THAT(database.ReadKeypoints(7),
@@ -196,6 +253,28 @@ TEST_F(DatabaseTest, BadFiles) {
   EXPECT_THAT(Error(folder_ / "empty.db"), HasSubstr("no such table"));
   WriteFile(path_ + "-wal", "changes");
   EXPECT_THAT(Error(path_), HasSubstr("unsaved changes"));
+}
+
+TEST_F(DatabaseTest, UnknownVersion) {
+  Query1(path_, "PRAGMA user_version = 4010100");
+  EXPECT_EQ(Error(path_), "");
+  Query1(path_, "PRAGMA user_version = 5000000");
+  EXPECT_THAT(Error(path_), HasSubstr("COLMAP 5"));
+}
+
+TEST_F(DatabaseTest, LockedByAnother) {
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  try {
+    Database database(path_, Database::Mode::kReadWrite);
+    ADD_FAILURE() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("locked by another program"));
+  }
+  sqlite3_close(other);
+  Database database(path_, Database::Mode::kReadWrite);
 }
 
 TEST_F(DatabaseTest, DamagedKeypointsAreAnError) {
