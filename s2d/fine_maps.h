@@ -59,14 +59,6 @@ class FineMaps : public FineMapSource {
       const std::vector<Eigen::Vector2d>& xy_image) const override;
 
  private:
-  // Mass of a coarse correspondence map within the window of fine cells that
-  // starts at `origin`. The map is that of the descriptors [begin, end), the
-  // most similar one in every cell.
-  double CoarseMass(size_t begin,
-                    size_t end,
-                    float log_sum_exp,
-                    const Eigen::Vector2i& origin) const;
-
   FineMapInputs inputs_;
   FineMapOptions options_;
 };

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "nre/error.h"
 #include "s2d/correlation.h"
+#include "s2d/window.h"
 
 namespace nre {
 namespace {
@@ -23,31 +25,36 @@ double Correlation(const float* descriptor,
   return sum;
 }
 
-// Offset of the top of the parabola through values at -1, 0 and 1, at most half
-// a cell; 0 if the middle one is no maximum.
-double ParabolaTop(double before, double at, double after) {
-  const double curvature = 2.0 * at - before - after;
-  if (!(curvature > 0.0)) return 0.0;
-  return std::clamp(0.5 * (after - before) / curvature, -0.5, 0.5);
-}
-
-// The maximum of the correlation around a cell, in map coordinates.
+// The maximum of the correlation around a cell, in map coordinates: that of the
+// quadratic function with the central differences of the 3x3 cells, as of
+// SIFT's keypoints (Brown, Lowe, BMVC 2002). The cell itself at the border of
+// the map and where there is no maximum near.
 Eigen::Vector2d RefineCell(const float* descriptor,
                            const FeatureMap& features,
                            const Eigen::Vector2i& cell) {
-  Eigen::Vector2d refined = cell.cast<double>();
-  const double at = Correlation(descriptor, features, cell);
-  const Eigen::Vector2i size(features.width, features.height);
-  for (int axis = 0; axis < 2; ++axis) {
-    if (cell[axis] == 0 || cell[axis] + 1 == size[axis]) continue;
-    Eigen::Vector2i before = cell, after = cell;
-    --before[axis];
-    ++after[axis];
-    refined[axis] += ParabolaTop(Correlation(descriptor, features, before),
-                                 at,
-                                 Correlation(descriptor, features, after));
+  const Eigen::Vector2d center = cell.cast<double>();
+  if (cell.x() == 0 || cell.x() + 1 == features.width || cell.y() == 0 ||
+      cell.y() + 1 == features.height) {
+    return center;
   }
-  return refined;
+  double c[3][3];  // [y][x]
+  for (int y = 0; y < 3; ++y) {
+    for (int x = 0; x < 3; ++x) {
+      c[y][x] = Correlation(
+          descriptor, features, cell + Eigen::Vector2i(x - 1, y - 1));
+    }
+  }
+  const Eigen::Vector2d gradient(0.5 * (c[1][2] - c[1][0]),
+                                 0.5 * (c[2][1] - c[0][1]));
+  const double xx = c[1][0] - 2.0 * c[1][1] + c[1][2];
+  const double yy = c[0][1] - 2.0 * c[1][1] + c[2][1];
+  const double xy = 0.25 * (c[0][0] - c[0][2] - c[2][0] + c[2][2]);
+  const double determinant = xx * yy - xy * xy;
+  if (!(xx < 0.0 && determinant > 0.0)) return center;
+  const Eigen::Vector2d offset(
+      (xy * gradient.y() - yy * gradient.x()) / determinant,
+      (xy * gradient.x() - xx * gradient.y()) / determinant);
+  return center + offset.cwiseMax(-1.0).cwiseMin(1.0);
 }
 
 // Which of the described keypoints pass the ratio test.
@@ -100,41 +107,132 @@ std::vector<int> Modes(const CorrelationSummary& summary,
   return modes;
 }
 
-// Keeps matches whose own best match in the first image is near the keypoint.
-void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
-                 const FeatureMap& features1,
-                 const FeatureMap& features2,
-                 const MatchingOptions& options,
-                 std::vector<DenseMatch>* matches) {
-  std::vector<Eigen::Vector2d> positions;
-  for (const DenseMatch& match : *matches) positions.push_back(match.xy);
-  const DescribedPositions described = DescribePositions(positions, features2);
+// Positions with a descriptor, and where these are in the other image.
+struct Search {
+  DescribedPositions described;
+  CorrelationSummary summary;
+  std::vector<bool> passed;  // the ratio test
+};
+
+Search SearchAllCells(const std::vector<Eigen::Vector2d>& positions,
+                      const FeatureMap& features1,
+                      const FeatureMap& features2,
+                      const MatchingOptions& options) {
+  // Cells around a better mode are among the best too, but are none.
+  const double cells_per_mode =
+      std::ceil(4.0 * options.mode_distance * options.mode_distance);
   CorrelationOptions correlation;
   correlation.softmax_scale = options.softmax_scale;
-  const CorrelationSummary summary =
-      SummarizeCorrelations(described.descriptors.data(),
-                            described.positions.size(),
-                            features1,
-                            correlation);
+  correlation.top_k =
+      options.max_num_modes == 1
+          ? 1
+          : static_cast<int>(options.max_num_modes * cells_per_mode);
+  Search search;
+  search.described = DescribePositions(positions, features1);
+  search.summary = SummarizeCorrelations(search.described.descriptors.data(),
+                                         search.described.positions.size(),
+                                         features2,
+                                         correlation);
+  search.passed =
+      PassRatioTest(search.described, search.summary, features2, options);
+  return search;
+}
+
+// The way back: the best match of every match, whatever it is worth.
+MatchingOptions WithoutTests(MatchingOptions options) {
+  options.max_num_modes = 1;
+  options.max_ratio = 0.0;
+  options.min_probability = 0.0;
+  options.max_cycle_error_px = std::numeric_limits<double>::infinity();
+  return options;
+}
+
+// Keeps matches whose own best match in the first image is near the keypoint.
+// `match_back` is given positions in the second image.
+template <typename MatchBack>
+void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
+                 double max_error_px,
+                 const MatchBack& match_back,
+                 std::vector<DenseMatch>* matches) {
+  if (std::isinf(max_error_px) || matches->empty()) return;
+  std::vector<Eigen::Vector2d> positions;
+  for (const DenseMatch& match : *matches) positions.push_back(match.xy);
   std::vector<DenseMatch> kept;
-  for (size_t i = 0; i < described.positions.size(); ++i) {
-    const DenseMatch& match = (*matches)[described.positions[i]];
-    const Eigen::Vector2d back = features1.map_from_image.ToImage(
-        RefineCell(described.Descriptor(i, features1.channels),
-                   features1,
-                   Cell(features1, summary.cells[i])));
-    if ((back - keypoints[match.keypoint]).norm() <=
-        options.max_cycle_error_px) {
+  for (const DenseMatch& back : match_back(positions)) {
+    const DenseMatch& match = (*matches)[back.keypoint];
+    if ((back.xy - keypoints[match.keypoint]).norm() <= max_error_px) {
       kept.push_back(match);
     }
   }
   *matches = std::move(kept);
 }
 
+void CheckOptions(const MatchingOptions& options) {
+  if (!options.Check()) {
+    throw InputError(
+        "the options of the matching are invalid: expected "
+        "positive scales and distances, shares within 0 and 1");
+  }
+}
+
+// Finds the best fine cell in windows around coarse positions.
+class WindowSearch {
+ public:
+  WindowSearch(const ImageFeatures& features, const MatchingOptions& options)
+      : coarse_(features.coarse), fine_(features.fine), options_(options) {
+    const double fine_per_coarse =
+        fine_.map_from_image.scale.x() / coarse_.map_from_image.scale.x();
+    size_ = std::max(
+        1,
+        static_cast<int>(std::lround(options.window_size * fine_per_coarse)));
+    logits_.resize(static_cast<size_t>(size_) * size_);
+  }
+
+  // Into `match` its position and probability; false if there is no fine cell.
+  bool Find(const Eigen::Vector2d& center,  // of the image
+            const float* coarse_descriptor,
+            const float* fine_descriptor,
+            float coarse_log_sum_exp,
+            DenseMatch* match) {
+    const Window window(
+        WindowOrigin(fine_.map_from_image * center, size_), size_, fine_);
+    if (window.IsEmpty()) return false;
+    const size_t num = window.NumCells();
+    Correlate(
+        fine_descriptor, fine_, window, options_.softmax_scale, logits_.data());
+    const int best = static_cast<int>(
+        std::max_element(logits_.begin(), logits_.begin() + num) -
+        logits_.begin());
+    match->xy = fine_.map_from_image.ToImage(RefineCell(
+        fine_descriptor,
+        fine_,
+        {window.x + best % window.width, window.y + best / window.width}));
+    const double mass = CoarseMass(coarse_descriptor,
+                                   1,
+                                   coarse_,
+                                   options_.coarse_softmax_scale,
+                                   coarse_log_sum_exp,
+                                   fine_,
+                                   window);
+    match->probability = static_cast<float>(
+        mass * std::exp(logits_[best] - LogSumExp(logits_.data(), num)));
+    return true;
+  }
+
+ private:
+  const FeatureMap& coarse_;
+  const FeatureMap& fine_;
+  const MatchingOptions& options_;
+  int size_;  // fine cells
+  std::vector<float> logits_;
+};
+
 }  // namespace
 
 bool MatchingOptions::Check() const {
   return std::isfinite(softmax_scale) && softmax_scale > 0.0f &&
+         std::isfinite(coarse_softmax_scale) && coarse_softmax_scale > 0.0f &&
+         std::isfinite(window_size) && window_size > 0.0 &&
          max_num_modes >= 1 && mode_distance >= 1.0 && max_ratio >= 0.0 &&
          max_ratio < 1.0 && ratio_rank >= 0.0 && ratio_rank <= 1.0 &&
          min_probability >= 0.0 && min_probability <= 1.0 &&
@@ -146,28 +244,9 @@ std::vector<DenseMatch> MatchDensely(
     const FeatureMap& features1,
     const FeatureMap& features2,
     const MatchingOptions& options) {
-  if (!options.Check()) {
-    throw InputError(
-        "the options of the matching are invalid: expected "
-        "positive scales and distances, shares within 0 and 1");
-  }
-  // Cells around a better mode are among the best too, but are none.
-  const double cells_per_mode =
-      std::ceil(4.0 * options.mode_distance * options.mode_distance);
-  CorrelationOptions correlation;
-  correlation.softmax_scale = options.softmax_scale;
-  correlation.top_k =
-      options.max_num_modes == 1
-          ? 1
-          : static_cast<int>(options.max_num_modes * cells_per_mode);
-  const DescribedPositions described = DescribePositions(keypoints, features1);
-  const CorrelationSummary summary =
-      SummarizeCorrelations(described.descriptors.data(),
-                            described.positions.size(),
-                            features2,
-                            correlation);
-  const std::vector<bool> passed =
-      PassRatioTest(described, summary, features2, options);
+  CheckOptions(options);
+  const auto& [described, summary, passed] =
+      SearchAllCells(keypoints, features1, features2, options);
   std::vector<DenseMatch> matches;
   for (size_t i = 0; i < described.positions.size(); ++i) {
     if (!passed[i] || summary.Probability(i, 0) < options.min_probability) {
@@ -186,9 +265,70 @@ std::vector<DenseMatch> MatchDensely(
       matches.push_back(match);
     }
   }
-  if (std::isfinite(options.max_cycle_error_px) && !matches.empty()) {
-    CheckCycles(keypoints, features1, features2, options, &matches);
+  CheckCycles(
+      keypoints,
+      options.max_cycle_error_px,
+      [&](const std::vector<Eigen::Vector2d>& positions) {
+        return MatchDensely(
+            positions, features2, features1, WithoutTests(options));
+      },
+      &matches);
+  return matches;
+}
+
+std::vector<DenseMatch> MatchCoarseToFine(
+    const std::vector<Eigen::Vector2d>& keypoints,
+    const ImageFeatures& features1,
+    const ImageFeatures& features2,
+    const MatchingOptions& options) {
+  CheckOptions(options);
+  MatchingOptions coarse_options = options;
+  coarse_options.softmax_scale = options.coarse_softmax_scale;
+  const auto& [described, summary, passed] = SearchAllCells(
+      keypoints, features1.coarse, features2.coarse, coarse_options);
+  WindowSearch windows(features2, options);
+  std::vector<float> fine_descriptor(features1.fine.channels);
+  std::vector<DenseMatch> matches;
+  for (size_t i = 0; i < described.positions.size(); ++i) {
+    DenseMatch match;
+    match.keypoint = described.positions[i];
+    match.entropy = summary.entropies[i];
+    if (!passed[i] || !features1.fine.Sample(keypoints[match.keypoint],
+                                             fine_descriptor.data())) {
+      continue;
+    }
+    const float* coarse_descriptor =
+        described.Descriptor(i, features1.coarse.channels);
+    const size_t begin = matches.size();
+    for (const int mode : Modes(summary, i, features2.coarse, options)) {
+      const int cell = summary.cells[i * summary.top_k + mode];
+      const Eigen::Vector2d center = features2.coarse.map_from_image.ToImage(
+          RefineCell(coarse_descriptor,
+                     features2.coarse,
+                     Cell(features2.coarse, cell)));
+      if (windows.Find(center,
+                       coarse_descriptor,
+                       fine_descriptor.data(),
+                       summary.log_sum_exps[i],
+                       &match) &&
+          match.probability >= options.min_probability) {
+        matches.push_back(match);
+      }
+    }
+    std::stable_sort(matches.begin() + begin,
+                     matches.end(),
+                     [](const DenseMatch& a, const DenseMatch& b) {
+                       return a.probability > b.probability;
+                     });
   }
+  CheckCycles(
+      keypoints,
+      options.max_cycle_error_px,
+      [&](const std::vector<Eigen::Vector2d>& positions) {
+        return MatchCoarseToFine(
+            positions, features2, features1, WithoutTests(options));
+      },
+      &matches);
   return matches;
 }
 

@@ -2,7 +2,7 @@
 // homographies: sparse-to-dense, sparse-to-sparse with the same descriptors and
 // detector, and COLMAP's SIFT. See README.md and matching_study.sh.
 //
-//   matching_study generate PHOTO_FOLDER OUTPUT [NUM_PHOTOS]
+//   matching_study generate PHOTO_FOLDER OUTPUT [NUM_PHOTOS [MAX_SIZE]]
 //   matching_study evaluate FOLDER DATABASE [--features PRESET]
 //       [--weights_path FOLDER]
 //
@@ -15,6 +15,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -42,8 +43,6 @@ namespace {
 namespace fs = std::filesystem;
 
 // --- Generated pairs
-
-constexpr int kMaxSize = 640;
 
 const char* const kKinds[] = {"viewpoint", "light", "blur", "noise"};
 
@@ -118,7 +117,8 @@ void Degrade(const std::string& kind, cv::Mat* image, Random* random) {
 
 void Generate(const std::string& photos,
               const std::string& output,
-              size_t max_num_photos) {
+              size_t max_num_photos,
+              int max_size) {
   std::vector<std::string> paths;
   for (const auto& entry : fs::directory_iterator(photos)) {
     if (entry.is_regular_file()) paths.push_back(entry.path().string());
@@ -134,7 +134,7 @@ void Generate(const std::string& photos,
     if (num_photos == max_num_photos) break;
     if (std::min(photo.rows, photo.cols) < 300) continue;
     const double scale =
-        std::min(1.0, 1.0 * kMaxSize / std::max(photo.rows, photo.cols));
+        std::min(1.0, 1.0 * max_size / std::max(photo.rows, photo.cols));
     cv::resize(photo, photo, {}, scale, scale, cv::INTER_AREA);
     for (const std::string kind : kKinds) {
       Random random(static_cast<unsigned>(1000 * num_photos + kind.size()));
@@ -183,6 +183,7 @@ constexpr size_t kMaxNumKeypoints = 1000;
 struct Accuracy {
   std::array<double, kNumThresholds> sums = {};
   double num_matches = 0.0;
+  double ms = 0.0;  // of the processor, without the features
   int num_pairs = 0;
 
   void Add(const std::vector<Match>& matches,
@@ -243,21 +244,6 @@ std::vector<Match> MatchSparsely(const std::vector<Eigen::Vector2d>& keypoints1,
   return matches;
 }
 
-std::vector<Match> MatchSparseToDense(
-    const std::vector<Eigen::Vector2d>& keypoints,
-    const FeatureMap& features1,
-    const FeatureMap& features2,
-    float softmax_scale) {
-  MatchingOptions options;
-  options.softmax_scale = softmax_scale;
-  std::vector<Match> matches;
-  for (const DenseMatch& match :
-       MatchDensely(keypoints, features1, features2, options)) {
-    matches.push_back({keypoints[match.keypoint], match.xy, match.probability});
-  }
-  return matches;
-}
-
 class Study {
  public:
   Study(const std::string& folder,
@@ -304,27 +290,55 @@ class Study {
          database_.ReadMatches(images[0].image_id, images[1].image_id)) {
       sift.push_back({all1.at(i), all2.at(j), 1.0f});
     }
-    const FeatureMap features1 =
-        preset_.fine->Extract(ReadImage(folder_ + "/" + name1));
-    const FeatureMap features2 =
-        preset_.fine->Extract(ReadImage(folder_ + "/" + name2));
+    const ImageFeatures features1 = Extract(name1), features2 = Extract(name2);
     const auto keypoints1 = Choose(all1);
-    std::vector<Match> dense = MatchSparseToDense(
-        keypoints1, features1, features2, preset_.fine_softmax_scale);
-    std::vector<Match> sparse =
-        MatchSparsely(keypoints1, all2, features1, features2);
-
+    MatchingOptions options;
+    options.softmax_scale = preset_.fine_softmax_scale;
+    options.coarse_softmax_scale = preset_.coarse_softmax_scale;
+    const auto to_matches = [&](const std::vector<DenseMatch>& found) {
+      std::vector<Match> matches;
+      for (const DenseMatch& match : found) {
+        matches.push_back(
+            {keypoints1[match.keypoint], match.xy, match.probability});
+      }
+      return matches;
+    };
     const std::string kind = sequence.substr(0, sequence.find('_'));
     auto& methods = accuracies_[kind];
+    std::clock_t start = std::clock();
+    const auto lap = [&](const std::string& method) {
+      const std::clock_t now = std::clock();
+      methods[method].ms += 1e3 * (now - start) / CLOCKS_PER_SEC;
+      start = now;
+    };
+    std::vector<Match> dense = to_matches(
+        MatchDensely(keypoints1, features1.fine, features2.fine, options));
+    lap("sparse-to-dense");
+    std::vector<Match> coarse_to_fine = to_matches(
+        MatchCoarseToFine(keypoints1, features1, features2, options));
+    lap("coarse to fine");
+    std::vector<Match> sparse =
+        MatchSparsely(keypoints1, all2, features1.fine, features2.fine);
+    lap("sparse-to-sparse");
+
     methods["sparse-to-dense"].Add(dense, homography);
+    methods["coarse to fine"].Add(coarse_to_fine, homography);
     methods["sparse-to-sparse"].Add(sparse, homography);
     methods["SIFT"].Add(sift, homography);
-    const size_t num = std::min({dense.size(), sparse.size(), sift.size()});
+    const size_t num = std::min(
+        {dense.size(), coarse_to_fine.size(), sparse.size(), sift.size()});
     KeepBest(num, &dense);
+    KeepBest(num, &coarse_to_fine);
     KeepBest(num, &sparse);
     methods["sparse-to-dense, best as many"].Add(dense, homography);
+    methods["coarse to fine, best as many"].Add(coarse_to_fine, homography);
     methods["sparse-to-sparse, best as many"].Add(sparse, homography);
     std::fprintf(stderr, "%s %d\n", sequence.c_str(), k);
+  }
+
+  ImageFeatures Extract(const std::string& name) const {
+    const Image image = ReadImage(folder_ + "/" + name);
+    return {preset_.coarse->Extract(image), preset_.fine->Extract(image)};
   }
 
   static void Print(const std::string& kind,
@@ -342,6 +356,9 @@ class Study {
       for (const double sum : accuracy.sums) {
         std::printf("  %5.1f %%", 100.0 * sum / accuracy.num_pairs);
       }
+      if (accuracy.ms > 0.0) {
+        std::printf("  %6.1f ms", accuracy.ms / accuracy.num_pairs);
+      }
       std::printf("\n");
     }
   }
@@ -355,13 +372,15 @@ class Study {
 int Run(const std::vector<std::string>& arguments) {
   const size_t num = arguments.size();
   if (num >= 3 && arguments[0] == "generate") {
-    Generate(
-        arguments[1], arguments[2], num > 3 ? std::stoul(arguments[3]) : 40);
+    Generate(arguments[1],
+             arguments[2],
+             num > 3 ? std::stoul(arguments[3]) : 40,
+             num > 4 ? std::stoi(arguments[4]) : 640);
     return 0;
   }
   if (num < 3 || arguments[0] != "evaluate") {
     throw InputError(
-        "expected generate PHOTO_FOLDER OUTPUT [NUM_PHOTOS], or "
+        "expected generate PHOTO_FOLDER OUTPUT [NUM_PHOTOS [MAX_SIZE]], or "
         "evaluate FOLDER DATABASE [--features PRESET] "
         "[--weights_path FOLDER]");
   }

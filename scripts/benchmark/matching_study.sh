@@ -2,11 +2,11 @@
 # How exactly keypoints are matched, beside COLMAP's SIFT, on pairs of images
 # with known homographies; see matching_study.cc.
 #
-#   matching_study.sh PHOTO_FOLDER OUTPUT_FOLDER [NUM_PHOTOS]
+#   matching_study.sh PHOTO_FOLDER OUTPUT_FOLDER [NUM_PHOTOS [MAX_SIZE]]
 #   matching_study.sh --hpatches FOLDER OUTPUT_FOLDER
 #
-# The first makes pairs of 40 (or NUM_PHOTOS) photographs; the second takes a
-# folder with sequences as HPatches has them. OUTPUT_FOLDER, new, gets the pairs
+# The first makes pairs of 40 (or NUM_PHOTOS) photographs, larger side 640 px (or
+# MAX_SIZE) at most; the second takes a folder with sequences as HPatches has them. OUTPUT_FOLDER, new, gets the pairs
 # and the database.
 set -euo pipefail
 
@@ -20,7 +20,7 @@ if [[ ${1:-} == --hpatches ]]; then
   hpatches=1
   shift
 fi
-[[ $# -ge 2 ]] || die "usage: [--hpatches] FOLDER OUTPUT_FOLDER [NUM_PHOTOS]"
+[[ $# -ge 2 ]] || die "usage: [--hpatches] FOLDER OUTPUT_FOLDER [NUM_PHOTOS [MAX_SIZE]]"
 [[ -x $study ]] || die "build first: scripts/build.sh"
 [[ ! -e $2 ]] || die "$2 exists already"
 export OPENBLAS_NUM_THREADS=1
@@ -37,7 +37,7 @@ if [[ -n $hpatches ]]; then
     done
   done >"$2/pairs.txt"
 else
-  "$study" generate "$1" "$2" "${3:-40}"
+  "$study" generate "$1" "$2" "${3:-40}" "${4:-640}"
 fi
 
 extraction=SiftExtraction matching=SiftMatching

@@ -49,18 +49,20 @@ class Field {
   Wave waves_[kChannels * kNumWaves];
 };
 
+using Place = std::function<Eigen::Vector2d(const Eigen::Vector2d&)>;
+
 // What `place` of each position shows of the field, of unit norm.
-FeatureMap Features(
-    const Field& field,
-    const std::function<Eigen::Vector2d(const Eigen::Vector2d&)>& place) {
+FeatureMap Features(const Field& field,
+                    const Place& place,
+                    double stride = kStride) {
   FeatureMap features;
   features.channels = kChannels;
-  features.width = kWidth;
-  features.height = kHeight;
+  features.width = static_cast<int>(kWidth * kStride / stride);
+  features.height = static_cast<int>(kHeight * kStride / stride);
   features.map_from_image = MapFromImage::FromStride(
-      {kStride, kStride}, {0.5 * kStride, 0.5 * kStride}, {1.0, 1.0});
-  for (int y = 0; y < kHeight; ++y) {
-    for (int x = 0; x < kWidth; ++x) {
+      {stride, stride}, {0.5 * stride, 0.5 * stride}, {1.0, 1.0});
+  for (int y = 0; y < features.height; ++y) {
+    for (int x = 0; x < features.width; ++x) {
       const Eigen::Vector2d xy =
           place(features.map_from_image.ToImage(Eigen::Vector2d(x, y)));
       double squared_norm = 0.0;
@@ -77,6 +79,13 @@ FeatureMap Features(
   return features;
 }
 
+// Coarse cells are three fine ones.
+constexpr double kCoarseStride = 3.0 * kStride;
+
+ImageFeatures BothFeatures(const Field& field, const Place& place) {
+  return {Features(field, place, kCoarseStride), Features(field, place)};
+}
+
 std::vector<Eigen::Vector2d> RandomKeypoints(int num) {
   std::mt19937 random(5);
   std::uniform_real_distribution<double> x(30.0, kStride * kWidth - 30.0);
@@ -91,6 +100,7 @@ Eigen::Vector2d Here(const Eigen::Vector2d& xy) { return xy; }
 MatchingOptions Options() {
   MatchingOptions options;
   options.softmax_scale = 40.0f;
+  options.coarse_softmax_scale = 25.0f;
   options.max_cycle_error_px = std::numeric_limits<double>::infinity();
   return options;
 }
@@ -127,6 +137,7 @@ TEST(MatchingTest, KeypointsOutsideHaveNoMatch) {
   ASSERT_EQ(matches.size(), 1);
   EXPECT_EQ(matches[0].keypoint, 1);
   EXPECT_TRUE(MatchDensely({}, features, features, MatchingOptions()).empty());
+  EXPECT_TRUE(MatchCoarseToFine({}, {}, {}, MatchingOptions()).empty());
 }
 
 // In the right half, the second image shows something else.
@@ -215,6 +226,241 @@ TEST(MatchingTest, ModesAreWhereverTheKeypointMayBe) {
   EXPECT_NEAR(right, keypoint.x() + period, 1.0);
 }
 
+// A keypoint's correlation with all cells, as its definition says.
+std::vector<double> Logits(const Eigen::Vector2d& keypoint,
+                           const FeatureMap& features1,
+                           const FeatureMap& features2,
+                           double scale) {
+  std::vector<float> descriptor(kChannels);
+  EXPECT_TRUE(features1.Sample(keypoint, descriptor.data()));
+  std::vector<double> logits(features2.data.size() / kChannels);
+  for (size_t i = 0; i < features2.data.size(); ++i) {
+    logits[i / kChannels] +=
+        scale * descriptor[i % kChannels] * features2.data[i];
+  }
+  return logits;
+}
+
+double SumExp(const std::vector<double>& logits) {
+  double sum = 0.0;
+  for (const double logit : logits) sum += std::exp(logit);
+  return sum;
+}
+
+TEST(MatchingTest, CoarseToFineFindsWhatAllFineCellsHave) {
+  const Field field(1);
+  const Eigen::Vector2d shift(13.3, -6.9);
+  const ImageFeatures features1 = BothFeatures(field, Here);
+  const ImageFeatures features2 = BothFeatures(
+      field,
+      [&](const Eigen::Vector2d& xy) { return Eigen::Vector2d(xy - shift); });
+  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(100);
+  for (const double max_cycle_error_px : {4.0, 1e9}) {
+    MatchingOptions options = Options();
+    options.max_cycle_error_px = max_cycle_error_px;
+    const std::vector<DenseMatch> expected =
+        MatchDensely(keypoints, features1.fine, features2.fine, options);
+    const std::vector<DenseMatch> matches =
+        MatchCoarseToFine(keypoints, features1, features2, options);
+    ASSERT_EQ(matches.size(), keypoints.size());
+    ASSERT_EQ(expected.size(), keypoints.size());
+    for (size_t i = 0; i < matches.size(); ++i) {
+      EXPECT_EQ(matches[i].keypoint, i);
+      EXPECT_LT((matches[i].xy - expected[i].xy).norm(), 1e-9);
+    }
+  }
+}
+
+// The best cell of the window and its probability, written down once more: the
+// window's side is a whole number of coarse cells, but it lies anywhere.
+TEST(MatchingTest, CoarseToFineSearchesAWindow) {
+  const Field field(2);
+  const ImageFeatures features1 = BothFeatures(field, Here);
+  const ImageFeatures features2 =
+      BothFeatures(field, [](const Eigen::Vector2d& xy) {
+        return Eigen::Vector2d(1.1 * xy.x() + 4.0, 0.9 * xy.y());
+      });
+  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(40);
+  MatchingOptions options = Options();
+  options.window_size = 2.0;
+  const std::vector<DenseMatch> matches =
+      MatchCoarseToFine(keypoints, features1, features2, options);
+  const std::vector<DenseMatch> coarse_matches = [&] {
+    MatchingOptions coarse_options = options;
+    coarse_options.softmax_scale = options.coarse_softmax_scale;
+    return MatchDensely(
+        keypoints, features1.coarse, features2.coarse, coarse_options);
+  }();
+  ASSERT_EQ(matches.size(), keypoints.size());
+  const FeatureMap& coarse = features2.coarse;
+  const FeatureMap& fine = features2.fine;
+  for (size_t i = 0; i < matches.size(); ++i) {
+    const Eigen::Vector2d center = fine.map_from_image * coarse_matches[i].xy;
+    const std::vector<double> coarse_logits = Logits(
+        keypoints[i], features1.coarse, coarse, options.coarse_softmax_scale);
+    const std::vector<double> logits =
+        Logits(keypoints[i], features1.fine, fine, options.softmax_scale);
+    double mass = 0.0, sum = 0.0, best = -1e9;
+    Eigen::Vector2d best_cell(-1.0, -1.0);
+    for (int y = 0; y < fine.height; ++y) {
+      for (int x = 0; x < fine.width; ++x) {
+        // Six cells a side.
+        if (std::round(center.x() - 2.5) > x ||
+            std::round(center.x() - 2.5) + 6 <= x ||
+            std::round(center.y() - 2.5) > y ||
+            std::round(center.y() - 2.5) + 6 <= y) {
+          continue;
+        }
+        // A fine cell is a ninth of the coarse one that it lies in.
+        mass += std::exp(coarse_logits[y / 3 * coarse.width + x / 3]) / 9.0;
+        const double logit = logits[y * fine.width + x];
+        sum += std::exp(logit);
+        if (logit > best) {
+          best = logit;
+          best_cell = {x, y};
+        }
+      }
+    }
+    const double probability =
+        mass / SumExp(coarse_logits) * std::exp(best) / sum;
+    EXPECT_NEAR(matches[i].probability / probability, 1.0, 1e-3);
+    EXPECT_FLOAT_EQ(matches[i].entropy, coarse_matches[i].entropy);
+    EXPECT_LE(
+        (fine.map_from_image * matches[i].xy - best_cell).cwiseAbs().maxCoeff(),
+        1.0);
+  }
+}
+
+// The same image twice, with keypoints up to the border and beyond.
+TEST(MatchingTest, CoarseToFineMatchesUpToTheOutermostCoarseCells) {
+  const Field field(1);
+  const ImageFeatures features = BothFeatures(field, Here);
+  const double width = kStride * kWidth, height = kStride * kHeight;
+  const double first = 0.5 * kCoarseStride;
+  std::vector<Eigen::Vector2d> keypoints;
+  std::vector<size_t> expected;
+  std::mt19937 random(7);
+  std::uniform_real_distribution<double> u(-5.0, width + 5.0);
+  while (keypoints.size() < 300) {
+    const Eigen::Vector2d xy(u(random), u(random));
+    if (xy.x() >= first && xy.y() >= first && xy.x() <= width - first &&
+        xy.y() <= height - first) {
+      expected.push_back(keypoints.size());
+    }
+    keypoints.push_back(xy);
+  }
+  const std::vector<DenseMatch> matches =
+      MatchCoarseToFine(keypoints, features, features, Options());
+  ASSERT_EQ(matches.size(), expected.size());
+  for (size_t i = 0; i < matches.size(); ++i) {
+    EXPECT_EQ(matches[i].keypoint, expected[i]);
+    EXPECT_LT((matches[i].xy - keypoints[expected[i]]).norm(), 0.25 * kStride);
+  }
+}
+
+// In the right half, the second image shows something else.
+TEST(MatchingTest, CoarseToFineChecksCyclesAndProbabilities) {
+  const Field field(1);
+  const ImageFeatures features1 = BothFeatures(field, Here);
+  const double middle = 0.5 * kStride * kWidth;
+  const ImageFeatures features2 =
+      BothFeatures(field, [&](const Eigen::Vector2d& xy) {
+        return Eigen::Vector2d(xy.x() < middle ? xy.x() : xy.x() + 1e4, xy.y());
+      });
+  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(200);
+  const MatchingOptions all = Options();
+  const std::vector<DenseMatch> matches =
+      MatchCoarseToFine(keypoints, features1, features2, all);
+  MatchingOptions options = all;
+  options.max_cycle_error_px = 4.0;
+  const std::vector<DenseMatch> checked =
+      MatchCoarseToFine(keypoints, features1, features2, options);
+  options = all;
+  std::vector<float> probabilities;
+  for (const DenseMatch& match : matches) {
+    probabilities.push_back(match.probability);
+  }
+  std::sort(probabilities.begin(), probabilities.end());
+  options.min_probability = probabilities.at(100);
+  std::vector<size_t> probable;
+  for (const DenseMatch& match : matches) {
+    if (match.probability >= probabilities[100]) {
+      probable.push_back(match.keypoint);
+    }
+  }
+  std::vector<size_t> kept;
+  for (const DenseMatch& match :
+       MatchCoarseToFine(keypoints, features1, features2, options)) {
+    kept.push_back(match.keypoint);
+  }
+  EXPECT_EQ(kept, probable);
+  EXPECT_EQ(kept.size(), 100);
+
+  // The way back of each, searched by itself.
+  std::vector<size_t> expected, found;
+  for (const DenseMatch& match : matches) {
+    const std::vector<DenseMatch> back =
+        MatchCoarseToFine({match.xy}, features2, features1, all);
+    if (!back.empty() &&
+        (back[0].xy - keypoints[match.keypoint]).norm() <= 4.0) {
+      expected.push_back(match.keypoint);
+    }
+  }
+  for (const DenseMatch& match : checked) found.push_back(match.keypoint);
+  EXPECT_EQ(found, expected);
+  EXPECT_LT(found.size(), 150);
+  EXPECT_GT(found.size(), 50);
+}
+
+// The second image shows the left part of the first one twice.
+TEST(MatchingTest, CoarseToFineModesAreWhereverTheKeypointMayBe) {
+  const Field field(3);
+  const ImageFeatures features1 = BothFeatures(field, Here);
+  const double period = 10.0 * kCoarseStride;
+  const ImageFeatures features2 =
+      BothFeatures(field, [&](const Eigen::Vector2d& xy) {
+        return Eigen::Vector2d(std::fmod(xy.x(), period), xy.y());
+      });
+  MatchingOptions options = Options();
+  options.max_num_modes = 2;
+  const Eigen::Vector2d keypoint(60.0, 80.0);
+  const std::vector<DenseMatch> matches =
+      MatchCoarseToFine({keypoint}, features1, features2, options);
+  ASSERT_EQ(matches.size(), 2);
+  EXPECT_GE(matches[0].probability, matches[1].probability);
+  const double left = std::min(matches[0].xy.x(), matches[1].xy.x());
+  const double right = std::max(matches[0].xy.x(), matches[1].xy.x());
+  EXPECT_NEAR(left, keypoint.x(), 1.0);
+  EXPECT_NEAR(right, keypoint.x() + period, 1.0);
+}
+
+// The ratio of coarse similarities decides.
+TEST(MatchingTest, CoarseToFineTakesTheRatioTestOfTheCoarseMap) {
+  const Field field(2);
+  const ImageFeatures features1 = BothFeatures(field, Here);
+  const ImageFeatures features2 =
+      BothFeatures(field, [](const Eigen::Vector2d& xy) {
+        return Eigen::Vector2d(1.1 * xy.x() + 4.0, 0.9 * xy.y());
+      });
+  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(60);
+  MatchingOptions options = Options();
+  options.max_ratio = 0.75;
+  options.ratio_rank = 0.02;
+  const auto indices = [](const std::vector<DenseMatch>& matches) {
+    std::vector<size_t> result;
+    for (const DenseMatch& match : matches) result.push_back(match.keypoint);
+    return result;
+  };
+  const std::vector<size_t> kept =
+      indices(MatchCoarseToFine(keypoints, features1, features2, options));
+  options.softmax_scale = options.coarse_softmax_scale;
+  EXPECT_EQ(kept,
+            indices(MatchDensely(
+                keypoints, features1.coarse, features2.coarse, options)));
+  EXPECT_GT(kept.size(), 5);
+  EXPECT_LT(kept.size(), 55);
+}
+
 TEST(MatchingTest, InvalidOptions) {
   const FeatureMap features = Features(Field(1), Here);
   MatchingOptions options;
@@ -223,6 +469,12 @@ TEST(MatchingTest, InvalidOptions) {
   EXPECT_THROW(MatchDensely({}, features, features, options), InputError);
   options = MatchingOptions();
   options.max_ratio = 1.0;
+  EXPECT_FALSE(options.Check());
+  options = MatchingOptions();
+  options.coarse_softmax_scale = 0.0f;
+  EXPECT_THROW(MatchCoarseToFine({}, {}, {}, options), InputError);
+  options = MatchingOptions();
+  options.window_size = 0.0;
   EXPECT_FALSE(options.Check());
   options = MatchingOptions();
   options.max_cycle_error_px = -1.0;

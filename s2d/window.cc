@@ -1,0 +1,138 @@
+#include "s2d/window.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <cblas.h>
+
+#include "nre/vector_math.h"
+
+namespace nre {
+namespace {
+
+// Part of the interval [begin, end] that the unit cell around `cell` covers.
+double CellOverlap(int cell, double begin, double end) {
+  return std::max(0.0, std::min(end, cell + 0.5) - std::max(begin, cell - 0.5));
+}
+
+// A window without any cell in the map.
+constexpr int kOutside = std::numeric_limits<int>::min() / 2;
+
+// Sum of exp(logit - maximum).
+NRE_VECTOR_CLONES double SumExp(const float* logits,
+                                size_t num,
+                                float maximum) {
+  constexpr double kMin = -700.0;  // of Exp()
+  Double8 sums = {};
+  size_t i = 0;
+  for (; i + kVectorSize <= num; i += kVectorSize) {
+    Double8 exponents, terms;
+    LoadFloats(logits + i, &exponents);
+    exponents -= maximum;
+    exponents = exponents < kMin ? kMin : exponents;
+    Exp(exponents, &terms);
+    sums += terms;
+  }
+  double sum = Sum(sums);
+  for (; i < num; ++i) {
+    sum += std::exp(static_cast<double>(logits[i]) - maximum);
+  }
+  return sum;
+}
+
+}  // namespace
+
+Eigen::Vector2i WindowOrigin(const Eigen::Vector2d& center, int size) {
+  constexpr double kFar = 1e6;
+  if (!center.allFinite() || center.cwiseAbs().maxCoeff() > kFar) {
+    return Eigen::Vector2i::Constant(kOutside);
+  }
+  const double half = 0.5 * (size - 1);
+  return (center.array() - half).round().cast<int>();
+}
+
+Window::Window(const Eigen::Vector2i& origin,
+               int size,
+               const FeatureMap& features)
+    : x(std::max(0, origin.x())),
+      y(std::max(0, origin.y())),
+      width(std::min(features.width, origin.x() + size) - x),
+      height(std::min(features.height, origin.y() + size) - y) {}
+
+void Correlate(const float* descriptor,
+               const FeatureMap& features,
+               const Window& window,
+               float scale,
+               float* logits) {
+  for (int y = 0; y < window.height; ++y) {
+    cblas_sgemv(CblasRowMajor,
+                CblasNoTrans,
+                window.width,
+                features.channels,
+                scale,
+                features.Descriptor(window.x, window.y + y),
+                features.channels,
+                descriptor,
+                1,
+                0.0f,
+                logits + static_cast<size_t>(y) * window.width,
+                1);
+  }
+}
+
+double LogSumExp(const float* logits, size_t num) {
+  const float maximum = *std::max_element(logits, logits + num);
+  return maximum + std::log(SumExp(logits, num, maximum));
+}
+
+double CoarseMass(const float* descriptors,
+                  size_t num,
+                  const FeatureMap& coarse,
+                  float softmax_scale,
+                  float log_sum_exp,
+                  const FeatureMap& fine,
+                  const Window& window) {
+  // The window's extent in coarse cells. Cells of both grids are squares around
+  // their centres.
+  const auto to_coarse = [&](int x, int y) {
+    return Eigen::Vector2d(
+        coarse.map_from_image *
+        fine.map_from_image.ToImage(Eigen::Vector2d(x - 0.5, y - 0.5)));
+  };
+  const Eigen::Vector2d lower = to_coarse(window.x, window.y);
+  const Eigen::Vector2d upper =
+      to_coarse(window.x + window.width, window.y + window.height);
+
+  const int x_begin = std::max(0, static_cast<int>(std::floor(lower.x())));
+  const int y_begin = std::max(0, static_cast<int>(std::floor(lower.y())));
+  const int x_end =
+      std::min(coarse.width, static_cast<int>(std::ceil(upper.x())) + 1);
+  const int y_end =
+      std::min(coarse.height, static_cast<int>(std::ceil(upper.y())) + 1);
+  double mass = 0.0;
+  for (int y = y_begin; y < y_end; ++y) {
+    const double row_share = CellOverlap(y, lower.y(), upper.y());
+    if (row_share == 0.0) {
+      continue;
+    }
+    for (int x = x_begin; x < x_end; ++x) {
+      const double share = row_share * CellOverlap(x, lower.x(), upper.x());
+      if (share > 0.0) {
+        float similarity = -std::numeric_limits<float>::infinity();
+        for (size_t i = 0; i < num; ++i) {
+          similarity = std::max(similarity,
+                                cblas_sdot(coarse.channels,
+                                           descriptors + i * coarse.channels,
+                                           1,
+                                           coarse.Descriptor(x, y),
+                                           1));
+        }
+        mass += share * std::exp(softmax_scale * similarity - log_sum_exp);
+      }
+    }
+  }
+  return mass;
+}
+
+}  // namespace nre
