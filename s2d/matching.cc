@@ -147,20 +147,22 @@ MatchingOptions WithoutTests(MatchingOptions options) {
   return options;
 }
 
-// Keeps matches whose own best match in the first image is near the keypoint.
-// `match_back` is given positions in the second image.
+// Keeps matches whose own best match in the first image is near the keypoint,
+// and corrects them. `match_back` is given positions in the second image.
 template <typename MatchBack>
 void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
-                 double max_error_px,
+                 const MatchingOptions& options,
                  const MatchBack& match_back,
                  std::vector<DenseMatch>* matches) {
-  if (std::isinf(max_error_px) || matches->empty()) return;
+  if (std::isinf(options.max_cycle_error_px) || matches->empty()) return;
   std::vector<Eigen::Vector2d> positions;
   for (const DenseMatch& match : *matches) positions.push_back(match.xy);
   std::vector<DenseMatch> kept;
-  for (const DenseMatch& back : match_back(positions)) {
-    const DenseMatch& match = (*matches)[back.keypoint];
-    if ((back.xy - keypoints[match.keypoint]).norm() <= max_error_px) {
+  for (const DenseMatch& back : match_back(positions, WithoutTests(options))) {
+    DenseMatch match = (*matches)[back.keypoint];
+    const Eigen::Vector2d error = back.xy - keypoints[match.keypoint];
+    if (error.norm() <= options.max_cycle_error_px) {
+      match.xy -= options.cycle_correction * error;
       kept.push_back(match);
     }
   }
@@ -236,7 +238,8 @@ bool MatchingOptions::Check() const {
          max_num_modes >= 1 && mode_distance >= 1.0 && max_ratio >= 0.0 &&
          max_ratio < 1.0 && ratio_rank >= 0.0 && ratio_rank <= 1.0 &&
          min_probability >= 0.0 && min_probability <= 1.0 &&
-         max_cycle_error_px >= 0.0;
+         max_cycle_error_px >= 0.0 && cycle_correction >= 0.0 &&
+         cycle_correction <= 1.0;
 }
 
 std::vector<DenseMatch> MatchDensely(
@@ -267,10 +270,10 @@ std::vector<DenseMatch> MatchDensely(
   }
   CheckCycles(
       keypoints,
-      options.max_cycle_error_px,
-      [&](const std::vector<Eigen::Vector2d>& positions) {
-        return MatchDensely(
-            positions, features2, features1, WithoutTests(options));
+      options,
+      [&](const std::vector<Eigen::Vector2d>& positions,
+          const MatchingOptions& back_options) {
+        return MatchDensely(positions, features2, features1, back_options);
       },
       &matches);
   return matches;
@@ -323,10 +326,10 @@ std::vector<DenseMatch> MatchCoarseToFine(
   }
   CheckCycles(
       keypoints,
-      options.max_cycle_error_px,
-      [&](const std::vector<Eigen::Vector2d>& positions) {
-        return MatchCoarseToFine(
-            positions, features2, features1, WithoutTests(options));
+      options,
+      [&](const std::vector<Eigen::Vector2d>& positions,
+          const MatchingOptions& back_options) {
+        return MatchCoarseToFine(positions, features2, features1, back_options);
       },
       &matches);
   return matches;

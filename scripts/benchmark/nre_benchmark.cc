@@ -22,6 +22,7 @@
 #include "s2d/coarse_maps.h"
 #include "s2d/correlation.h"
 #include "s2d/fine_maps.h"
+#include "s2d/matching.h"
 #include "scripts/benchmark/fixed_problem.h"
 #include "scripts/benchmark/rendered_query.h"
 
@@ -105,6 +106,34 @@ void BM_FineMaps1000Windows(benchmark::State& state) {
   const Query& query = GetQuery();
   for (auto _ : state) {
     benchmark::DoNotOptimize(query.fine_source.Compute(query.xys));
+  }
+}
+
+// 1000 positions of the query in itself, there and back.
+
+MatchingOptions QueryMatchingOptions() {
+  MatchingOptions options;
+  options.softmax_scale = GetQuery().preset.fine_softmax_scale;
+  options.coarse_softmax_scale = GetQuery().preset.coarse_softmax_scale;
+  return options;
+}
+
+void BM_MatchDensely1000(benchmark::State& state) {
+  const Query& query = GetQuery();
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(MatchDensely(query.xys,
+                                          query.fine_features,
+                                          query.fine_features,
+                                          QueryMatchingOptions()));
+  }
+}
+
+void BM_MatchCoarseToFine1000(benchmark::State& state) {
+  const Query& query = GetQuery();
+  const ImageFeatures features = {query.coarse_features, query.fine_features};
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(MatchCoarseToFine(
+        query.xys, features, features, QueryMatchingOptions()));
   }
 }
 
@@ -525,6 +554,8 @@ BENCHMARK(BM_DenseSiftCoarse)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_DenseSiftFine)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_CoarseMaps1000Points)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_FineMaps1000Windows)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_MatchDensely1000)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_MatchCoarseToFine1000)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_Msac5000Hypotheses)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_SmoothedCoarse)->Arg(20)->Arg(6)->Unit(benchmark::kMicrosecond);
 BENCHMARK(BM_SmoothedFine)->Arg(80)->Arg(6)->Unit(benchmark::kMicrosecond);

@@ -373,6 +373,7 @@ TEST(MatchingTest, CoarseToFineChecksCyclesAndProbabilities) {
       MatchCoarseToFine(keypoints, features1, features2, all);
   MatchingOptions options = all;
   options.max_cycle_error_px = 4.0;
+  options.cycle_correction = 0.4;
   const std::vector<DenseMatch> checked =
       MatchCoarseToFine(keypoints, features1, features2, options);
   options = all;
@@ -397,19 +398,24 @@ TEST(MatchingTest, CoarseToFineChecksCyclesAndProbabilities) {
   EXPECT_EQ(kept.size(), 100);
 
   // The way back of each, searched by itself.
-  std::vector<size_t> expected, found;
-  for (const DenseMatch& match : matches) {
+  std::vector<DenseMatch> expected;
+  for (DenseMatch match : matches) {
     const std::vector<DenseMatch> back =
         MatchCoarseToFine({match.xy}, features2, features1, all);
-    if (!back.empty() &&
-        (back[0].xy - keypoints[match.keypoint]).norm() <= 4.0) {
-      expected.push_back(match.keypoint);
+    if (back.empty()) continue;
+    const Eigen::Vector2d error = back[0].xy - keypoints[match.keypoint];
+    if (error.norm() <= 4.0) {
+      match.xy -= 0.4 * error;
+      expected.push_back(match);
     }
   }
-  for (const DenseMatch& match : checked) found.push_back(match.keypoint);
-  EXPECT_EQ(found, expected);
-  EXPECT_LT(found.size(), 150);
-  EXPECT_GT(found.size(), 50);
+  ASSERT_EQ(checked.size(), expected.size());
+  for (size_t i = 0; i < checked.size(); ++i) {
+    EXPECT_EQ(checked[i].keypoint, expected[i].keypoint);
+    EXPECT_LT((checked[i].xy - expected[i].xy).norm(), 1e-6);
+  }
+  EXPECT_LT(checked.size(), 150);
+  EXPECT_GT(checked.size(), 50);
 }
 
 // The second image shows the left part of the first one twice.
@@ -473,6 +479,9 @@ TEST(MatchingTest, InvalidOptions) {
   options = MatchingOptions();
   options.coarse_softmax_scale = 0.0f;
   EXPECT_THROW(MatchCoarseToFine({}, {}, {}, options), InputError);
+  options = MatchingOptions();
+  options.cycle_correction = 1.1;
+  EXPECT_FALSE(options.Check());
   options = MatchingOptions();
   options.window_size = 0.0;
   EXPECT_FALSE(options.Check());
