@@ -1,17 +1,17 @@
 #include "colmap_plugin/controllers/localization_controller.h"
 
 #include <algorithm>
-#include <exception>
 #include <filesystem>
 #include <memory>
 #include <mutex>
 #include <set>
-#include <thread>
 #include <tuple>
 
 #include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/parallel.h"
+#include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
 #include "nre/evidence.h"
 #include "nre/stopwatch.h"
@@ -30,15 +30,6 @@ size_t NumPointsOf(const NreEstimationOptions& options) {
 // A chosen reference has at least this share of the best one's evidence: what
 // looks too different adds noise to the points' descriptors.
 constexpr double kMinEvidenceShare = 0.5;
-
-// FNV-1a, the same on every platform.
-uint64_t HashOfName(const std::string& name) {
-  uint64_t hash = 0xcbf29ce484222325ull;
-  for (const unsigned char c : name) {
-    hash = (hash ^ c) * 0x100000001b3ull;
-  }
-  return hash;
-}
 
 // So many images tell how far the model's images are off.
 constexpr size_t kMaxNumImages = 100;
@@ -66,12 +57,6 @@ std::vector<colmap::image_t> SpreadEvenly(
     some.push_back(all[i * all.size() / count]);
   }
   return some;
-}
-
-size_t NumThreads(int num_threads, size_t num_queries) {
-  const size_t wanted = num_threads > 0 ? static_cast<size_t>(num_threads)
-                                        : std::thread::hardware_concurrency();
-  return std::max<size_t>(1, std::min(wanted, num_queries));
 }
 
 // Keeps the reference to the camera.
@@ -116,41 +101,16 @@ std::vector<QueryResult> LocalizationController::Run(
     const std::vector<QueryReferences>& references,
     const std::function<void(const QueryResult&)>& on_result) {
   std::vector<QueryResult> results(queries.size());
-  std::atomic<size_t> next{0};
   std::mutex mutex;
-  std::exception_ptr failure;  // the first; the others end soon after
-
-  const auto work = [&]() {
-    try {
-      for (size_t i = next++; i < queries.size(); i = next++) {
-        CheckStop();
-        results[i] = LocalizeQuery(
-            queries[i], references.empty() ? QueryReferences() : references[i]);
-        std::lock_guard<std::mutex> lock(mutex);
-        if (on_result != nullptr) {
-          on_result(results[i]);
-        }
-      }
-    } catch (...) {
-      std::lock_guard<std::mutex> lock(mutex);
-      if (failure == nullptr) {
-        failure = std::current_exception();
-      }
-      next = queries.size();
+  ParallelFor(queries.size(), options_.num_threads, [&](size_t i) {
+    CheckStop();
+    results[i] = LocalizeQuery(
+        queries[i], references.empty() ? QueryReferences() : references[i]);
+    std::lock_guard<std::mutex> lock(mutex);
+    if (on_result != nullptr) {
+      on_result(results[i]);
     }
-  };
-
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < NumThreads(options_.num_threads, queries.size());
-       ++i) {
-    threads.emplace_back(work);
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-  if (failure != nullptr) {
-    std::rethrow_exception(failure);
-  }
+  });
   return results;
 }
 

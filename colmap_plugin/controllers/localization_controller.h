@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -50,12 +49,6 @@ struct LocalizationOptions {
   uint64_t random_seed = 0;
 
   bool Check() const;
-};
-
-// Thrown when the stop flag was found set.
-class Interrupted : public std::runtime_error {
- public:
-  Interrupted() : std::runtime_error("interrupted") {}
 };
 
 // The reference images of one query, best first.

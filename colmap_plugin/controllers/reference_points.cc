@@ -8,6 +8,7 @@
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
 #include "s2d/image.h"
 
@@ -217,14 +218,6 @@ void AddSharedVariances(const colmap::Reconstruction& model,
 
 }  // namespace
 
-uint64_t MixSeeds(uint64_t a, uint64_t b) {
-  // The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-  uint64_t z = a * 0x9e3779b97f4a7c15ull + b + 0x9e3779b97f4a7c15ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return z ^ (z >> 31);
-}
-
 ReferenceCache::ReferenceCache(const colmap::Reconstruction& model,
                                std::string image_path,
                                const FeaturePreset& preset,
@@ -232,44 +225,12 @@ ReferenceCache::ReferenceCache(const colmap::Reconstruction& model,
     : model_(model),
       image_path_(std::move(image_path)),
       preset_(preset),
-      max_num_images_(max_num_images) {}
+      cache_(max_num_images) {}
 
 std::shared_ptr<const ReferenceDescription> ReferenceCache::Get(
     colmap::image_t image_id, const Zoom& zoom) {
-  const Key key = {image_id, zoom.coarse, zoom.fine};
-  std::promise<Description> promise;
-  std::shared_future<Description> description;
-  bool is_new = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const auto slot = slots_.find(key);
-    is_new = slot == slots_.end();
-    if (is_new) {
-      Forget();
-      description = promise.get_future().share();
-      slots_[key] = {description, ++num_uses_};
-    } else {
-      description = slot->second.description;
-      slot->second.last_use = ++num_uses_;
-    }
-  }
-  if (is_new) {
-    try {
-      promise.set_value(Describe(image_id, zoom, nullptr));
-    } catch (...) {
-      promise.set_exception(std::current_exception());
-    }
-  }
-  return description.get();
-}
-
-void ReferenceCache::Forget() {
-  while (slots_.size() >= max_num_images_) {
-    slots_.erase(std::min_element(
-        slots_.begin(), slots_.end(), [](const auto& a, const auto& b) {
-          return a.second.last_use < b.second.last_use;
-        }));
-  }
+  return cache_.Get({image_id, zoom.coarse, zoom.fine},
+                    [&] { return Describe(image_id, zoom, nullptr); });
 }
 
 ReferenceCache::Description ReferenceCache::DescribePart(

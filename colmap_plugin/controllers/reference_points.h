@@ -2,15 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <future>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "colmap_plugin/compat/colmap.h"
+#include "colmap_plugin/controllers/lru_cache.h"
 #include "s2d/image_part.h"
 #include "s2d/localization.h"
 #include "s2d/view.h"
@@ -53,25 +51,16 @@ class ReferenceCache {
  private:
   using Key = std::tuple<colmap::image_t, int, int>;  // image and zoom
   using Description = std::shared_ptr<const ReferenceDescription>;
-  struct Slot {
-    std::shared_future<Description> description;
-    uint64_t last_use = 0;
-  };
 
   // `part`: null for all of the image.
   Description Describe(colmap::image_t image_id,
                        const Zoom& zoom,
                        const ImagePart* part) const;
-  void Forget();
 
   const colmap::Reconstruction& model_;
   std::string image_path_;
   const FeaturePreset& preset_;
-  size_t max_num_images_;
-
-  std::mutex mutex_;
-  std::map<Key, Slot> slots_;
-  uint64_t num_uses_ = 0;
+  LruCache<Key, ReferenceDescription> cache_;
 };
 
 // Chooses at most `max_num_points` of the points that the references observe, a
@@ -109,8 +98,5 @@ double SharedAngle(const colmap::Reconstruction& model,
 // registered image observes), ascending. Such points are never used.
 std::vector<colmap::point3D_t> FindPointsBehindCameras(
     const colmap::Reconstruction& model);
-
-// A well-mixed 64-bit number from two others.
-uint64_t MixSeeds(uint64_t a, uint64_t b);
 
 }  // namespace nre

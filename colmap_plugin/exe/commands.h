@@ -7,5 +7,6 @@ namespace nre {
 int RunNreImageRegistrator(int argc, char** argv);
 int RunNreLocalizer(int argc, char** argv);
 int RunPoseEvaluator(int argc, char** argv);
+int RunS2dMatcher(int argc, char** argv);
 
 }  // namespace nre

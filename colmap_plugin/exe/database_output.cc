@@ -27,10 +27,11 @@ DatabaseOutput::DatabaseOutput(const DatabaseOutputOptions& options)
         "Say where to write: either --output_database_path, a new file, or "
         "--in_place 1.");
   }
-  if (options.in_place) {
-    Database(options.database_path, Database::Mode::kReadWrite);
-  } else {
-    Database(options.database_path, Database::Mode::kReadOnly);
+  Database(
+      options.database_path,
+      options.in_place ? Database::Mode::kReadWrite : Database::Mode::kReadOnly)
+      .CheckMatchTables();
+  if (!options.in_place) {
     copy_ = std::make_unique<OutputFile>(
         options.output_database_path,
         std::vector<std::string>{options.database_path});

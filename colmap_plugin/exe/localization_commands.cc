@@ -18,7 +18,10 @@
 #include "colmap_plugin/compat/model_files.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/localization_controller.h"
+#include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/exe/commands.h"
+#include "colmap_plugin/exe/feature_options.h"
+#include "colmap_plugin/exe/messages.h"
 #include "colmap_plugin/exe/options.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/exe/progress.h"
@@ -44,9 +47,7 @@ struct CommandOptions {
   std::string priors_path;
   std::string visualization_path;
   std::string output_database_path;
-  std::string features = "dense_sift";
-  std::string weights_path;
-  std::string device = "auto";
+  FeatureOptions features;
   // Names of what `localization` has as enums; see ParseNames().
   std::string method;
   std::string fpr_start;
@@ -93,14 +94,7 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->AddPath("visualization_path",
                   &options->visualization_path,
                   "folder for pictures of every query; new or empty");
-  parser->Add("features",
-              &options->features,
-              "preset of dense features: " + FeaturePresetNames());
-  parser->AddPath("weights_path",
-                  &options->weights_path,
-                  "folder with the weights of networks: "
-                  "<network>.safetensors, see the README");
-  parser->Add("device", &options->device, "of networks: auto, cpu, cuda");
+  AddFeatureOptions(&options->features, parser);
   parser->Add("num_threads",
               &localization.num_threads,
               "queries worked on at once; -1: one per core");
@@ -184,12 +178,6 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
               "fpr: shape of Barron's loss, at most 2");
 }
 
-void Require(const std::string& value, const std::string& name) {
-  if (value.empty()) {
-    throw InputError("--" + name + " is missing.");
-  }
-}
-
 void ParseNames(CommandOptions* options) {
   NreEstimationOptions& estimation = options->localization.estimation;
   estimation.method = ParseEstimationMethod(options->method);
@@ -213,10 +201,7 @@ void CheckOptions(const CommandOptions& options) {
   if (options.database_path.empty() && !options.output_database_path.empty()) {
     throw InputError("--output_database_path needs a --database_path to copy.");
   }
-  if (!fs::is_directory(options.image_path)) {
-    throw InputError("The image folder " + options.image_path +
-                     " does not exist.");
-  }
+  CheckImagePath(options.image_path);
   if (!options.localization.Check()) {
     throw InputError(
         "An option is out of its range: numbers of points are at least 3, "
@@ -227,23 +212,6 @@ void CheckOptions(const CommandOptions& options) {
         "another method than fpr, fpr_scale is positive, fpr_alpha at most "
         "2.");
   }
-}
-
-void Warn(const std::string& message) {
-  std::cerr << "WARNING: " << message << std::endl;
-}
-
-// "a, b, c and 4 more".
-std::string FirstFew(const std::vector<std::string>& names) {
-  constexpr size_t kFew = 3;
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kFew; ++i) {
-    text += (i == 0 ? "" : ", ") + names[i];
-  }
-  if (names.size() > kFew) {
-    text += " and " + std::to_string(names.size() - kFew) + " more";
-  }
-  return text;
 }
 
 void CheckImageFolder(const colmap::Reconstruction& model,
@@ -581,8 +549,7 @@ int Localize(CommandOptions options,
   const auto start = std::chrono::steady_clock::now();
   ParseNames(&options);
   CheckOptions(options);
-  const FeaturePreset preset = CreateFeaturePreset(
-      options.features, {options.weights_path, ParseDevice(options.device)});
+  const FeaturePreset preset = CreateFeaturePreset(options.features);
   const Outputs outputs(options);
   if (outputs.pictures != nullptr) {
     options.localization.picture_path = outputs.pictures->path();

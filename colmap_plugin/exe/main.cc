@@ -36,6 +36,9 @@ const Command kOurCommands[] = {
     {"pose_evaluator",
      &nre::RunPoseEvaluator,
      "compares poses with the truth: recall, medians, error curves"},
+    {"s2d_matcher",
+     &nre::RunS2dMatcher,
+     "sparse-to-dense matches into a database, for COLMAP's tools"},
 };
 
 void PrintVersion() {

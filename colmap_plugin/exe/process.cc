@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "colmap_plugin/compat/logging.h"
-#include "colmap_plugin/controllers/localization_controller.h"
+#include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/io/output.h"
 #include "nre/error.h"
 
@@ -82,8 +82,8 @@ int RunCommand(
   } catch (const InputError& error) {
     std::cerr << "ERROR: " << error.what() << std::endl;
     return kExitBadInput;
-  } catch (const Interrupted&) {
-    std::cerr << "Interrupted; nothing was written." << std::endl;
+  } catch (const Interrupted& interrupted) {
+    std::cerr << interrupted.what() << std::endl;
     return kExitFault;
   } catch (const std::bad_alloc&) {
     std::cerr << "ERROR: Out of memory. Use fewer --num_threads or smaller "

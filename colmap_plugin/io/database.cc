@@ -8,99 +8,13 @@
 #include <sqlite3.h>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/io/sqlite.h"
 #include "nre/error.h"
 
 namespace nre {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void Fail(sqlite3* database, const std::string& path) {
-  const int code = sqlite3_errcode(database);
-  if (code == SQLITE_FULL || code == SQLITE_IOERR) {
-    throw std::runtime_error(
-        "The database " + path +
-        " could not be read or written: " + sqlite3_errmsg(database) + ".");
-  }
-  if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
-    throw InputError("The database " + path +
-                     " is locked by another program. Close that one first.");
-  }
-  if (code == SQLITE_READONLY || code == SQLITE_CANTOPEN ||
-      code == SQLITE_PERM) {
-    throw InputError("The database " + path +
-                     " may not be written: " + sqlite3_errmsg(database) +
-                     ". Change its permissions or those of its folder, or "
-                     "write to a copy.");
-  }
-  throw InputError("The database " + path +
-                   " cannot be used: " + sqlite3_errmsg(database) +
-                   ". Expected a database that COLMAP created.");
-}
-
-class Statement {
- public:
-  Statement(sqlite3* database, const std::string& path, const char* sql)
-      : database_(database), path_(path) {
-    if (sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr) !=
-        SQLITE_OK) {
-      Fail(database_, path_);
-    }
-  }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  // Parameters count from 1.
-  void BindInt(int index, int64_t value) {
-    Check(sqlite3_bind_int64(statement_, index, value));
-  }
-  void BindNull(int index) { Check(sqlite3_bind_null(statement_, index)); }
-  void BindText(int index, const std::string& value) {
-    Check(sqlite3_bind_text(
-        statement_, index, value.c_str(), -1, SQLITE_TRANSIENT));
-  }
-  void BindBlob(int index, const std::vector<char>& value) {
-    Check(sqlite3_bind_blob64(
-        statement_, index, value.data(), value.size(), SQLITE_TRANSIENT));
-  }
-
-  // True while there is a row.
-  bool Step() {
-    const int result = sqlite3_step(statement_);
-    if (result != SQLITE_ROW && result != SQLITE_DONE) {
-      Fail(database_, path_);
-    }
-    return result == SQLITE_ROW;
-  }
-
-  // Columns count from 0.
-  int64_t Int(int column) const {
-    return sqlite3_column_int64(statement_, column);
-  }
-  std::string Text(int column) const {
-    const std::vector<char> text = Blob(column);
-    return std::string(text.begin(), text.end());
-  }
-  std::vector<char> Blob(int column) const {
-    const char* data =
-        static_cast<const char*>(sqlite3_column_blob(statement_, column));
-    const int size = sqlite3_column_bytes(statement_, column);
-    return data == nullptr ? std::vector<char>()
-                           : std::vector<char>(data, data + size);
-  }
-
- private:
-  void Check(int result) const {
-    if (result != SQLITE_OK) {
-      Fail(database_, path_);
-    }
-  }
-
-  sqlite3* database_;
-  std::string path_;
-  sqlite3_stmt* statement_ = nullptr;
-};
 
 // A matrix as the tables keypoints and descriptors store it, row by row.
 struct Table {
@@ -113,7 +27,7 @@ Table ReadTable(sqlite3* database,
                 const std::string& path,
                 const char* sql,
                 colmap::image_t image_id) {
-  Statement statement(database, path, sql);
+  SqliteStatement statement(database, path, sql);
   statement.BindInt(1, image_id);
   Table table;
   if (statement.Step()) {
@@ -149,20 +63,20 @@ Table ReadKeypointTable(sqlite3* database,
 std::optional<FrameIds> ReadFrameIds(sqlite3* database,
                                      const std::string& path,
                                      colmap::image_t image_id) {
-  Statement tables(
+  SqliteStatement tables(
       database, path, "SELECT 1 FROM sqlite_master WHERE name = 'frame_data';");
   if (!tables.Step()) {
     return {};
   }
   // Sensors of type 0 are cameras; their data are images.
-  Statement row(database,
-                path,
-                "SELECT frame_id, rig_id, "
-                "(SELECT COUNT(*) FROM frame_data AS other WHERE "
-                "other.frame_id = frames.frame_id), "
-                "(SELECT MAX(frame_id) FROM frames) + data_id "
-                "FROM frames JOIN frame_data USING (frame_id) "
-                "WHERE data_id = ? AND sensor_type = 0;");
+  SqliteStatement row(database,
+                      path,
+                      "SELECT frame_id, rig_id, "
+                      "(SELECT COUNT(*) FROM frame_data AS other WHERE "
+                      "other.frame_id = frames.frame_id), "
+                      "(SELECT MAX(frame_id) FROM frames) + data_id "
+                      "FROM frames JOIN frame_data USING (frame_id) "
+                      "WHERE data_id = ? AND sensor_type = 0;");
   row.BindInt(1, image_id);
   if (!row.Step()) {
     return {};
@@ -174,8 +88,18 @@ std::optional<FrameIds> ReadFrameIds(sqlite3* database,
 // Databases of this and later versions may have anything in their tables.
 constexpr int64_t kUnknownVersion = 5000000;
 
-void CheckVersion(sqlite3* database, const std::string& path) {
-  Statement version(database, path, "PRAGMA user_version;");
+void CheckLayout(sqlite3* database, const std::string& path) {
+  try {
+    SqliteStatement(
+        database,
+        path,
+        "SELECT 1 FROM images, cameras, keypoints, descriptors LIMIT 1;")
+        .Step();
+  } catch (const InputError& error) {
+    throw InputError(std::string(error.what()) +
+                     " Expected a database that COLMAP created.");
+  }
+  SqliteStatement version(database, path, "PRAGMA user_version;");
   version.Step();
   if (version.Int(0) >= kUnknownVersion) {
     throw InputError("The database " + path + " was written by COLMAP " +
@@ -206,7 +130,7 @@ std::vector<char> ToBlob(const KeypointMatches& matches) {
 // Row by row.
 void BindMatrix(int index,
                 const std::optional<Eigen::Matrix3d>& matrix,
-                Statement* statement) {
+                SqliteStatement* statement) {
   if (!matrix.has_value()) {
     statement->BindNull(index);
     return;
@@ -265,15 +189,11 @@ Database::Database(const std::string& path, Mode mode) : path_(path) {
   const int result = sqlite3_open_v2(name.c_str(), &database_, flags, nullptr);
   try {
     if (result != SQLITE_OK) {
-      Fail(database_, path_);
+      ThrowSqliteError(database_, path_);
     }
-    Statement(database_,
-              path_,
-              "SELECT 1 FROM images, cameras, keypoints, descriptors LIMIT 1;")
-        .Step();
-    CheckVersion(database_, path_);
+    CheckLayout(database_, path_);
     if (mode == Mode::kReadWrite) {
-      Statement(database_, path_, "BEGIN IMMEDIATE;").Step();
+      SqliteStatement(database_, path_, "BEGIN IMMEDIATE;").Step();
     }
   } catch (...) {
     sqlite3_close(database_);
@@ -289,12 +209,13 @@ std::vector<Query> Database::ReadQueries(
   for (const std::string& name : names) {
     Query query;
     query.name = name;
-    Statement row(database_,
-                  path_,
-                  "SELECT image_id, cameras.camera_id, model, width, height, "
-                  "params, prior_focal_length FROM images JOIN cameras ON "
-                  "images.camera_id = "
-                  "cameras.camera_id WHERE name = ?;");
+    SqliteStatement row(
+        database_,
+        path_,
+        "SELECT image_id, cameras.camera_id, model, width, height, "
+        "params, prior_focal_length FROM images JOIN cameras ON "
+        "images.camera_id = "
+        "cameras.camera_id WHERE name = ?;");
     row.BindText(1, name);
     try {
       if (!row.Step()) {
@@ -331,10 +252,19 @@ std::vector<Query> Database::ReadQueries(
 }
 
 colmap::camera_t Database::NextCameraId() const {
-  Statement row(
+  SqliteStatement row(
       database_, path_, "SELECT COALESCE(MAX(camera_id), 0) FROM cameras;");
   row.Step();
   return static_cast<colmap::camera_t>(row.Int(0) + 1);
+}
+
+bool Database::HasKeypoints(colmap::image_t image_id) const {
+  SqliteStatement row(
+      database_,
+      path_,
+      "SELECT 1 FROM keypoints WHERE image_id = ? AND rows > 0;");
+  row.BindInt(1, image_id);
+  return row.Step();
 }
 
 std::vector<Eigen::Vector2d> Database::ReadKeypoints(
@@ -350,7 +280,8 @@ std::vector<Eigen::Vector2d> Database::ReadKeypoints(
 }
 
 std::vector<std::string> Database::ReadImageNames() const {
-  Statement row(database_, path_, "SELECT name FROM images ORDER BY name;");
+  SqliteStatement row(
+      database_, path_, "SELECT name FROM images ORDER BY name;");
   std::vector<std::string> names;
   while (row.Step()) {
     names.push_back(row.Text(0));
@@ -361,7 +292,7 @@ std::vector<std::string> Database::ReadImageNames() const {
 KeypointMatches Database::ReadMatches(colmap::image_t image_id1,
                                       colmap::image_t image_id2,
                                       Matches matches_kind) const {
-  Statement statement(
+  SqliteStatement statement(
       database_,
       path_,
       matches_kind == Matches::kRaw
@@ -386,6 +317,22 @@ KeypointMatches Database::ReadMatches(colmap::image_t image_id1,
   return matches;
 }
 
+void Database::CheckMatchTables() const {
+  try {
+    SqliteStatement(
+        database_, path_, "SELECT pair_id, rows, cols, data FROM matches;");
+    SqliteStatement(database_,
+                    path_,
+                    "SELECT pair_id, rows, cols, data, config, F, E, H FROM "
+                    "two_view_geometries;");
+  } catch (const InputError& error) {
+    throw InputError(std::string(error.what()) +
+                     " Expected a database of COLMAP 3.6 or newer. Migrate a "
+                     "copy of it: colmap database_creator --database_path "
+                     "<copy>.");
+  }
+}
+
 void Database::WriteMatches(colmap::image_t image_id1,
                             colmap::image_t image_id2,
                             const KeypointMatches& matches,
@@ -399,16 +346,17 @@ void Database::WriteMatches(colmap::image_t image_id1,
     return;
   }
   const int64_t pair_id = PairId(image_id1, image_id2);
-  Statement raw(database_,
-                path_,
-                "INSERT OR REPLACE INTO matches(pair_id, rows, cols, data) "
-                "VALUES(?, ?, 2, ?);");
+  SqliteStatement raw(
+      database_,
+      path_,
+      "INSERT OR REPLACE INTO matches(pair_id, rows, cols, data) "
+      "VALUES(?, ?, 2, ?);");
   raw.BindInt(1, pair_id);
   raw.BindInt(2, matches.size());
   raw.BindBlob(3, ToBlob(matches));
   raw.Step();
 
-  Statement verified(
+  SqliteStatement verified(
       database_,
       path_,
       "INSERT OR REPLACE INTO two_view_geometries(pair_id, rows, cols, data, "
@@ -441,7 +389,7 @@ void Database::AppendKeypoints(colmap::image_t image_id,
     table.data.insert(
         table.data.end(), bytes, bytes + table.cols * sizeof(float));
   }
-  Statement write(
+  SqliteStatement write(
       database_,
       path_,
       "INSERT OR REPLACE INTO keypoints(image_id, rows, cols, data) "
@@ -463,7 +411,7 @@ void Database::AppendKeypoints(colmap::image_t image_id,
   const size_t row_size = descriptors.data.size() / descriptors.rows;
   descriptors.rows += keypoints.size();
   descriptors.data.resize(descriptors.rows * row_size, '\0');
-  Statement update(
+  SqliteStatement update(
       database_,
       path_,
       "UPDATE descriptors SET rows = ?, data = ? WHERE image_id = ?;");

@@ -42,6 +42,8 @@ class Database {
   // The smallest camera id above all those in use.
   colmap::camera_t NextCameraId() const;
 
+  bool HasKeypoints(colmap::image_t image_id) const;
+
   // Image coordinates [N] of an image's keypoints; empty if it has none.
   std::vector<Eigen::Vector2d> ReadKeypoints(colmap::image_t image_id) const;
 
@@ -60,6 +62,9 @@ class Database {
   // appended for each.
   void AppendKeypoints(colmap::image_t image_id,
                        const std::vector<Eigen::Vector2d>& keypoints);
+
+  // Throws InputError if the tables of matches are those of another version.
+  void CheckMatchTables() const;
 
   // Writes matches of the keypoints of two different images, and what remains
   // of them after geometric verification; replaces those that there are.

@@ -24,6 +24,7 @@
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/reference_points.h"
+#include "colmap_plugin/controllers/seeds.h"
 #include "colmap_plugin/io/database.h"
 #include "colmap_plugin/io/lists.h"
 #include "nre/error.h"

@@ -22,6 +22,7 @@
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/localization_controller.h"
 #include "colmap_plugin/controllers/reference_points.h"
+#include "colmap_plugin/controllers/seeds.h"
 #include "colmap_plugin/io/lists.h"
 #include "nre/error.h"
 #include "s2d/visualization.h"

@@ -7,7 +7,9 @@
 #include <stdexcept>
 #include <sys/wait.h>
 
+#include <gtest/gtest.h>
 #include <opencv2/imgcodecs.hpp>
+#include <sqlite3.h>
 #include <stdlib.h>
 
 #include "colmap_plugin/compat/camera.h"
@@ -175,14 +177,27 @@ RenderedScene::RenderedScene(const std::string& path)
   WriteFile(pairs_path, pairs);
 }
 
-RunResult RunColmapNre(const std::vector<std::string>& arguments,
-                       const std::string& environment,
-                       const std::string& limit) {
-  std::string command = limit.empty() ? "" : limit + "; ";
-  command += environment + " " + Quote(NRE_EXECUTABLE);
-  for (const std::string& argument : arguments) {
-    command += " " + Quote(argument);
-  }
+std::string RunSql(const std::string& path, const std::string& sql) {
+  sqlite3* database = nullptr;
+  EXPECT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
+  std::string answer;
+  const auto callback = [](void* text, int, char** values, char**) {
+    *static_cast<std::string*>(text) = values[0] == nullptr ? "" : values[0];
+    return 0;
+  };
+  EXPECT_EQ(sqlite3_exec(database, sql.c_str(), callback, &answer, nullptr),
+            SQLITE_OK)
+      << sqlite3_errmsg(database);
+  sqlite3_close(database);
+  return answer;
+}
+
+std::string ColmapOnPath() {
+  return "PATH=" + fs::path(NRE_COLMAP_EXECUTABLE).parent_path().string() +
+         ":$PATH";
+}
+
+RunResult RunShell(const std::string& command) {
   RunResult result;
   FILE* pipe = popen(("( " + command + " ) 2>&1").c_str(), "r");
   if (pipe == nullptr) {
@@ -195,6 +210,17 @@ RunResult RunColmapNre(const std::vector<std::string>& arguments,
   const int status = pclose(pipe);
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return result;
+}
+
+RunResult RunColmapNre(const std::vector<std::string>& arguments,
+                       const std::string& environment,
+                       const std::string& limit) {
+  std::string command = limit.empty() ? "" : limit + "; ";
+  command += environment + " " + Quote(NRE_EXECUTABLE);
+  for (const std::string& argument : arguments) {
+    command += " " + Quote(argument);
+  }
+  return RunShell(command);
 }
 
 }  // namespace nre

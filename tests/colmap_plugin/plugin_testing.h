@@ -37,6 +37,10 @@ std::map<std::string, std::string> Snapshot(const std::string& path);
 // Names of what is directly in a folder, sorted.
 std::vector<std::string> List(const std::string& path);
 
+// Runs SQL on a database file, which is created if it is not there; returns the
+// first column of its last row.
+std::string RunSql(const std::string& path, const std::string& sql);
+
 // Two PINHOLE cameras' worth of nothing but geometry: images a.jpg, b.jpg and
 // sub/c.jpg with cameras 1, 1, 2 and ids 1, 2, 3, and six points in front of
 // them, each observed by all three. No pictures.
@@ -62,10 +66,16 @@ struct RunResult {
   std::string output;  // stdout and stderr
 };
 
+// Runs a command of the shell.
+RunResult RunShell(const std::string& command);
+
 // Runs the built colmap_nre. `environment`: "NAME=value" assignments in front;
 // `limit`: commands of the shell before it, such as ulimit.
 RunResult RunColmapNre(const std::vector<std::string>& arguments,
                        const std::string& environment = "",
                        const std::string& limit = "");
+
+// The environment in which colmap_nre finds the COLMAP that it is linked to.
+std::string ColmapOnPath();
 
 }  // namespace nre

@@ -9,6 +9,7 @@
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/parallel.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
 namespace nre {

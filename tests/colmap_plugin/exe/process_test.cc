@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "colmap_plugin/compat/colmap.h"
-#include "colmap_plugin/controllers/localization_controller.h"
+#include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/io/output.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"

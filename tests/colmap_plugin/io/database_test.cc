@@ -61,19 +61,6 @@ void CreateDatabase(const std::string& path) {
   sqlite3_close(database);
 }
 
-std::string Query1(const std::string& path, const std::string& sql) {
-  sqlite3* database = nullptr;
-  sqlite3_open(path.c_str(), &database);
-  std::string answer;
-  const auto callback = [](void* text, int, char** values, char**) {
-    *static_cast<std::string*>(text) = values[0] == nullptr ? "" : values[0];
-    return 0;
-  };
-  sqlite3_exec(database, sql.c_str(), callback, &answer, nullptr);
-  sqlite3_close(database);
-  return answer;
-}
-
 class DatabaseTest : public testing::Test {
  protected:
   DatabaseTest() : path_(folder_ / "data#base?.db") { CreateDatabase(path_); }
@@ -122,7 +109,7 @@ TEST_F(DatabaseTest, FramesAreThoseOfColmap4) {
   };
   EXPECT_FALSE(frame_ids("a.jpg").has_value());
   // Frame 20 has one image, 21 has two. A sensor of type 1 is no camera.
-  Query1(path_,
+  RunSql(path_,
          "CREATE TABLE frames (frame_id INTEGER PRIMARY KEY, rig_id INTEGER);"
          "CREATE TABLE frame_data (frame_id INTEGER, data_id INTEGER, "
          "sensor_id INTEGER, sensor_type INTEGER);"
@@ -195,7 +182,7 @@ TEST_F(DatabaseTest, MatchesAreWrittenWithTheSmallerIdFirst) {
     EXPECT_EQ(again.ReadMatches(id1, id2), geometry.inliers);
   }
   const auto column = [&](const std::string& name, int id1, int id2) {
-    return Query1(
+    return RunSql(
         path_,
         "SELECT " + name + " FROM two_view_geometries WHERE pair_id = " +
             std::to_string(id1) + " * 2147483647 + " + std::to_string(id2));
@@ -225,15 +212,15 @@ TEST_F(DatabaseTest, KeypointsAreAppended) {
                           Eigen::Vector2d(5.5, 6.5)));
   EXPECT_THAT(again.ReadKeypoints(8),
               ElementsAre(Eigen::Vector2d(7, 8), Eigen::Vector2d(9, 10)));
-  EXPECT_EQ(Query1(path_, "SELECT cols FROM keypoints WHERE image_id = 8"),
+  EXPECT_EQ(RunSql(path_, "SELECT cols FROM keypoints WHERE image_id = 8"),
             "6");
   // A descriptor of zeros for the new keypoint, the old ones as they were.
   EXPECT_EQ(
-      Query1(path_, "SELECT hex(data) FROM descriptors WHERE image_id = 7"),
+      RunSql(path_, "SELECT hex(data) FROM descriptors WHERE image_id = 7"),
       "010203040506000000");
-  EXPECT_EQ(Query1(path_, "SELECT rows FROM descriptors WHERE image_id = 7"),
+  EXPECT_EQ(RunSql(path_, "SELECT rows FROM descriptors WHERE image_id = 7"),
             "3");
-  EXPECT_EQ(Query1(path_, "SELECT count(*) FROM descriptors"), "1");
+  EXPECT_EQ(RunSql(path_, "SELECT count(*) FROM descriptors"), "1");
 }
 
 TEST_F(DatabaseTest, NothingIsWrittenWithoutCommit) {
@@ -256,9 +243,9 @@ TEST_F(DatabaseTest, BadFiles) {
 }
 
 TEST_F(DatabaseTest, UnknownVersion) {
-  Query1(path_, "PRAGMA user_version = 4010100");
+  RunSql(path_, "PRAGMA user_version = 4010100");
   EXPECT_EQ(Error(path_), "");
-  Query1(path_, "PRAGMA user_version = 5000000");
+  RunSql(path_, "PRAGMA user_version = 5000000");
   EXPECT_THAT(Error(path_), HasSubstr("COLMAP 5"));
 }
 
@@ -278,7 +265,7 @@ TEST_F(DatabaseTest, LockedByAnother) {
 }
 
 TEST_F(DatabaseTest, DamagedKeypointsAreAnError) {
-  Query1(path_, "UPDATE keypoints SET rows = 3");
+  RunSql(path_, "UPDATE keypoints SET rows = 3");
   const Database database(path_, Database::Mode::kReadOnly);
   EXPECT_THROW(database.ReadKeypoints(7), InputError);
 }
