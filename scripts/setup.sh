@@ -18,11 +18,11 @@ packages=(
   # What the rooms use. OpenBLAS must be there before anything is measured:
   # LibTorch and Ceres are ten times slower with the reference BLAS.
   libeigen3-dev libceres-dev libopenblas-dev libopencv-dev libtorch-dev
-  libboost-program-options-dev nlohmann-json3-dev
+  libboost-program-options-dev libhdf5-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  # Converting weights needs numpy; the tests of it and of the networks, the
-  # rest.
-  python3-numpy python3-torch python3-torchvision
+  # Converting weights needs numpy; the tests of it, of the networks and of
+  # hloc's files, the rest.
+  python3-numpy python3-h5py python3-torch python3-torchvision
   # What COLMAP 3.8 needs besides.
   libboost-filesystem-dev libboost-graph-dev libboost-system-dev
   libboost-test-dev libflann-dev libfreeimage-dev libgflags-dev libglew-dev

@@ -4,6 +4,8 @@
 
 namespace nre {
 
+int RunHlocMatchesExporter(int argc, char** argv);
+int RunHlocMatchesImporter(int argc, char** argv);
 int RunNreImageRegistrator(int argc, char** argv);
 int RunNreLocalizer(int argc, char** argv);
 int RunPoseEvaluator(int argc, char** argv);

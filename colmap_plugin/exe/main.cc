@@ -27,6 +27,12 @@ struct Command {
 };
 
 const Command kOurCommands[] = {
+    {"hloc_matches_exporter",
+     &nre::RunHlocMatchesExporter,
+     "keypoints and matches from a database into files of hloc"},
+    {"hloc_matches_importer",
+     &nre::RunHlocMatchesImporter,
+     "keypoints and matches from files of hloc into a database"},
     {"nre_image_registrator",
      &nre::RunNreImageRegistrator,
      "registers new images into an existing model"},

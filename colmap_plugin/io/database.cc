@@ -110,8 +110,9 @@ void CheckLayout(sqlite3* database, const std::string& path) {
 }
 
 // The number of a pair in the tables of matches, the smaller id first.
+constexpr int64_t kMaxNumImages = 2147483647;
+
 int64_t PairId(colmap::image_t image_id1, colmap::image_t image_id2) {
-  constexpr int64_t kMaxNumImages = 2147483647;
   return kMaxNumImages * std::min(image_id1, image_id2) +
          std::max(image_id1, image_id2);
 }
@@ -369,6 +370,40 @@ void Database::WriteMatches(colmap::image_t image_id1,
   BindMatrix(6, geometry.E, &verified);
   BindMatrix(7, geometry.H, &verified);
   verified.Step();
+}
+
+std::vector<std::pair<colmap::image_t, colmap::image_t>>
+Database::ReadMatchedPairs(Matches matches) const {
+  SqliteStatement row(
+      database_,
+      path_,
+      matches == Matches::kRaw
+          ? "SELECT pair_id FROM matches WHERE rows > 0;"
+          : "SELECT pair_id FROM two_view_geometries WHERE rows > "
+            "0;");
+  std::vector<std::pair<colmap::image_t, colmap::image_t>> pairs;
+  while (row.Step()) {
+    pairs.emplace_back(row.Int(0) / kMaxNumImages, row.Int(0) % kMaxNumImages);
+  }
+  return pairs;
+}
+
+std::vector<uint8_t> Database::ReadSiftDescriptors(
+    colmap::image_t image_id) const {
+  const Table table =
+      ReadTable(database_,
+                path_,
+                "SELECT rows, cols, data FROM descriptors WHERE image_id = ?;",
+                image_id);
+  if (table.cols != kSiftSize) {  // COLMAP 4's other ones are four times wider
+    return {};
+  }
+  if (table.data.size() != kSiftSize * table.rows) {
+    throw InputError("The database " + path_ +
+                     " has damaged descriptors of image " +
+                     std::to_string(image_id) + ".");
+  }
+  return {table.data.begin(), table.data.end()};
 }
 
 void Database::AppendKeypoints(colmap::image_t image_id,

@@ -57,6 +57,15 @@ class Database {
                               colmap::image_t image_id2,
                               Matches matches = Matches::kVerified) const;
 
+  // The pairs of images that have matches, the one with the smaller id first.
+  std::vector<std::pair<colmap::image_t, colmap::image_t>> ReadMatchedPairs(
+      Matches matches) const;
+
+  // SIFT descriptors of an image's keypoints, kSiftSize bytes each; empty if it
+  // has none, or others.
+  static constexpr size_t kSiftSize = 128;
+  std::vector<uint8_t> ReadSiftDescriptors(colmap::image_t image_id) const;
+
   // Appends keypoints to those of an image, so that the indices in its matches
   // stay right. If it has descriptors, one of zeros, which matches nothing, is
   // appended for each.

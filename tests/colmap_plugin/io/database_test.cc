@@ -195,6 +195,29 @@ TEST_F(DatabaseTest, MatchesAreWrittenWithTheSmallerIdFirst) {
   EXPECT_EQ(column("E", 7, 8), "");
 }
 
+TEST_F(DatabaseTest, PairsThatHaveMatches) {
+  RunSql(path_,
+         "INSERT INTO matches VALUES (1 * 2147483647 + 2147483646, 1, 2, "
+         "x'0100000003000000'), (2 * 2147483647 + 3, 0, 2, x'');"
+         "DELETE FROM two_view_geometries WHERE pair_id = 7 * 2147483647 + 9");
+  const Database database(path_, Database::Mode::kReadOnly);
+  EXPECT_THAT(database.ReadMatchedPairs(Database::Matches::kRaw),
+              ElementsAre(std::pair(1u, 2147483646u), std::pair(7u, 8u)));
+  EXPECT_THAT(database.ReadMatchedPairs(Database::Matches::kVerified),
+              ElementsAre(std::pair(7u, 8u)));
+}
+
+TEST_F(DatabaseTest, SiftDescriptors) {
+  RunSql(path_,
+         "INSERT INTO descriptors VALUES (8, 2, 128, zeroblob(256)), "
+         "(9, 2, 128, zeroblob(255)), (10, 2, 512, zeroblob(1024))");
+  const Database database(path_, Database::Mode::kReadOnly);
+  EXPECT_EQ(database.ReadSiftDescriptors(8), std::vector<uint8_t>(256, 0));
+  EXPECT_THROW(database.ReadSiftDescriptors(9), InputError);
+  EXPECT_THAT(database.ReadSiftDescriptors(10), IsEmpty());
+  EXPECT_THAT(database.ReadSiftDescriptors(11), IsEmpty());
+}
+
 TEST_F(DatabaseTest, KeypointsAreAppended) {
   Database database(path_, Database::Mode::kReadWrite);
   EXPECT_THAT(database.ReadKeypoints(7),
