@@ -169,6 +169,28 @@ void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
   *matches = std::move(kept);
 }
 
+// Sorts the matches of a keypoint, those from `begin` on, best first, without
+// those that windows found twice.
+void SortModes(const FeatureMap& features,
+               const MatchingOptions& options,
+               size_t begin,
+               std::vector<DenseMatch>* matches) {
+  const auto first = matches->begin() + begin;
+  std::stable_sort(
+      first, matches->end(), [](const DenseMatch& a, const DenseMatch& b) {
+        return a.probability > b.probability;
+      });
+  auto end = first;
+  for (auto match = first; match != matches->end(); ++match) {
+    const bool is_apart = std::none_of(first, end, [&](const DenseMatch& mode) {
+      return features.map_from_image.scale.cwiseProduct(match->xy - mode.xy)
+                 .norm() < options.mode_distance;
+    });
+    if (is_apart) *end++ = *match;
+  }
+  matches->erase(end, matches->end());
+}
+
 void CheckOptions(const MatchingOptions& options) {
   if (!options.Check()) {
     throw InputError(
@@ -318,11 +340,7 @@ std::vector<DenseMatch> MatchCoarseToFine(
         matches.push_back(match);
       }
     }
-    std::stable_sort(matches.begin() + begin,
-                     matches.end(),
-                     [](const DenseMatch& a, const DenseMatch& b) {
-                       return a.probability > b.probability;
-                     });
+    SortModes(features2.fine, options, begin, &matches);
   }
   CheckCycles(
       keypoints,

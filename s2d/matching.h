@@ -23,7 +23,8 @@ struct MatchingOptions {
   double window_size = 3.0;
 
   // Modes per keypoint, best first: maxima at least `mode_distance` cells
-  // apart; coarse to fine, of the coarse cells, each searched in a window.
+  // apart; coarse to fine, of the coarse cells, each searched in a window, and
+  // of the fine cells found.
   int max_num_modes = 1;
   double mode_distance = 2.0;
 

@@ -129,6 +129,30 @@ TEST(MatchingTest, FindsAShiftBelowTheCell) {
   EXPECT_LT(sum / matches.size(), 0.1 * kStride);
 }
 
+// A correlation that is a quadratic function, with axes that are none of the
+// map's.
+TEST(MatchingTest, RefinesAQuadraticFunctionExactly) {
+  FeatureMap features1 = Features(Field(1), Here);
+  features1.channels = 1;
+  features1.unit_norm = false;
+  features1.data.assign(kWidth * kHeight, 1.0f);
+  FeatureMap features2 = features1;
+  const Eigen::Vector2d top(20.3, 30.1);  // cells
+  Eigen::Matrix2d curvature;
+  curvature << 3.0, -1.5, -1.5, 2.0;
+  for (int y = 0; y < kHeight; ++y) {
+    for (int x = 0; x < kWidth; ++x) {
+      const Eigen::Vector2d d = Eigen::Vector2d(x, y) - top;
+      features2.data[y * kWidth + x] =
+          static_cast<float>(-0.001 * d.dot(curvature * d));
+    }
+  }
+  const std::vector<DenseMatch> matches =
+      MatchDensely({{50.0, 50.0}}, features1, features2, Options());
+  ASSERT_EQ(matches.size(), 1);
+  EXPECT_LT((features2.map_from_image * matches[0].xy - top).norm(), 1e-4);
+}
+
 TEST(MatchingTest, KeypointsOutsideHaveNoMatch) {
   const Field field(1);
   const FeatureMap features = Features(field, Here);
@@ -438,6 +462,23 @@ TEST(MatchingTest, CoarseToFineModesAreWhereverTheKeypointMayBe) {
   const double right = std::max(matches[0].xy.x(), matches[1].xy.x());
   EXPECT_NEAR(left, keypoint.x(), 1.0);
   EXPECT_NEAR(right, keypoint.x() + period, 1.0);
+}
+
+// Windows as large as the image all find the same.
+TEST(MatchingTest, CoarseToFineModesAreApart) {
+  const Field field(3);
+  const ImageFeatures features = BothFeatures(field, Here);
+  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(20);
+  MatchingOptions options = Options();
+  options.max_num_modes = 3;
+  options.window_size = 50.0;
+  const std::vector<DenseMatch> matches =
+      MatchCoarseToFine(keypoints, features, features, options);
+  ASSERT_EQ(matches.size(), keypoints.size());
+  for (size_t i = 0; i < matches.size(); ++i) {
+    EXPECT_EQ(matches[i].keypoint, i);
+    EXPECT_LT((matches[i].xy - keypoints[i]).norm(), 0.25 * kStride);
+  }
 }
 
 // The ratio of coarse similarities decides.
