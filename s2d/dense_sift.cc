@@ -314,6 +314,8 @@ class DenseSift : public FeatureExtractor {
 
   int Channels() const override { return options_.Channels(); }
 
+  double Stride() const override { return options_.stride; }
+
   double MaxScale(int width, int height) const override {
     return static_cast<double>(options_.max_image_size) /
            std::max(width, height);

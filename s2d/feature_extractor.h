@@ -61,6 +61,9 @@ class FeatureExtractor {
 
   virtual int Channels() const = 0;
 
+  // Distance of neighbouring cells, in pixels of the image as it is resized.
+  virtual double Stride() const = 0;
+
   // FeatureMap::unit_norm of what is extracted.
   virtual bool UnitNorm() const { return true; }
 

@@ -18,10 +18,10 @@ struct Detection {
 struct MergingOptions {
   // Detections that are no further from an existing keypoint become this
   // keypoint.
-  double snap_radius_px = 1.5;
+  double snap_radius_px = 0.5;
 
   // Detections that are no further from a better one become one keypoint.
-  double merge_radius_px = 2.0;
+  double merge_radius_px = 1.0;
 
   bool Check() const;
 };

@@ -99,6 +99,8 @@ class NetworkFeatures : public FeatureExtractor {
     return channels;
   }
 
+  double Stride() const override { return options_.stride; }
+
   bool UnitNorm() const override { return options_.unit_norm; }
 
   double MaxScale(int width, int height) const override {

@@ -1,6 +1,7 @@
 #include "colmap_plugin/controllers/matching_controller.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <tuple>
@@ -56,8 +57,11 @@ KeypointMatches ChooseOneToOne(std::vector<Candidate> candidates) {
 }  // namespace
 
 bool MatchingControllerOptions::Check() const {
-  return matching.Check() && merging.Check() && verification.Check() &&
-         max_num_cached_images >= 2 && (num_threads == -1 || num_threads > 0);
+  return matching.Check() && max_cycle_error_cells >= 0.0 &&
+         std::isfinite(snap_radius_cells) && snap_radius_cells >= 0.0 &&
+         std::isfinite(merge_radius_cells) && merge_radius_cells >= 0.0 &&
+         verification.Check() && max_num_cached_images >= 2 &&
+         (num_threads == -1 || num_threads > 0);
 }
 
 std::vector<Search> PlanSearches(
@@ -165,7 +169,8 @@ SearchResult MatchingController::RunSearch(const Search& search,
   const auto features1 = features(search.from);
   const auto features2 = features(search.to);
   MatchingOptions matching = options_.matching;
-  matching.max_cycle_error_px *= PixelSize(search.from);
+  matching.max_cycle_error_px =
+      options_.max_cycle_error_cells * CellSize(search.from);
   std::vector<RawMatch> matches;
   for (const DenseMatch& match :
        MatchCoarseToFine(keypoints, *features1, *features2, matching)) {
@@ -295,9 +300,9 @@ std::vector<std::vector<uint32_t>> MatchingController::MergeAll(
     const colmap::image_t image_id = ImageOf(name).image_id;
     const std::vector<Eigen::Vector2d> existing =
         database->ReadKeypoints(image_id);
-    MergingOptions merging = options_.merging;
-    merging.snap_radius_px *= PixelSize(name);
-    merging.merge_radius_px *= PixelSize(name);
+    const double cell_size = CellSize(name);
+    const MergingOptions merging = {options_.snap_radius_cells * cell_size,
+                                    options_.merge_radius_cells * cell_size};
     const MergedKeypoints keypoints =
         MergeDetections(existing, detections, merging);
     database->AppendKeypoints(image_id,
@@ -353,9 +358,9 @@ const Query& MatchingController::ImageOf(const std::string& name) const {
   return images_.at(name);
 }
 
-double MatchingController::PixelSize(const std::string& name) const {
+double MatchingController::CellSize(const std::string& name) const {
   const colmap::Camera& camera = ImageOf(name).camera;
-  return 1.0 /
+  return preset_.fine->Stride() /
          preset_.fine->NaturalScale(CameraWidth(camera), CameraHeight(camera));
 }
 

@@ -26,11 +26,15 @@
 namespace nre {
 
 struct MatchingControllerOptions {
-  // But the softmax scales, which are the preset's. Pixels of these two are
-  // those of the images as their features are computed: COLMAP's for images
-  // that are not too large.
+  // But the softmax scales, which are the preset's, and the greatest error of
+  // cycles, which is given here in cells of the fine features.
   MatchingOptions matching;
-  MergingOptions merging;
+  double max_cycle_error_cells = 0.5;
+
+  // See MergingOptions; in cells of the fine features. See scripts/benchmark
+  // for what these, and the error above, were chosen from.
+  double snap_radius_cells = 0.25;
+  double merge_radius_cells = 0.5;
 
   VerificationOptions verification;
 
@@ -126,8 +130,8 @@ class MatchingController {
   struct PairMatches;
 
   const Query& ImageOf(const std::string& name) const;
-  // A pixel of an image as its features are computed, in its own pixels.
-  double PixelSize(const std::string& name) const;
+  // Of the fine features of an image, in pixels.
+  double CellSize(const std::string& name) const;
   std::shared_ptr<const ImageFeatures> Extract(const std::string& name) const;
   SearchResult RunSearch(const Search& search,
                          const Database& database,

@@ -90,14 +90,16 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("Matching.min_probability",
               &matching.matching.min_probability,
               "S2DNet's confidence: least probability of the best cell");
-  parser->Add("Matching.max_cycle_error_px",
-              &matching.matching.max_cycle_error_px,
-              "matches searched back must come so near to the keypoint");
-  parser->Add("Merging.snap_radius_px",
-              &matching.merging.snap_radius_px,
+  parser->Add("Matching.max_cycle_error_cells",
+              &matching.max_cycle_error_cells,
+              "matches searched back must come so near to the keypoint; this "
+              "and the following in cells of the fine features (dense_sift: 2 "
+              "pixels of images that are not resized)");
+  parser->Add("Merging.snap_radius_cells",
+              &matching.snap_radius_cells,
               "what is found so near to a keypoint becomes this keypoint");
-  parser->Add("Merging.merge_radius_px",
-              &matching.merging.merge_radius_px,
+  parser->Add("Merging.merge_radius_cells",
+              &matching.merge_radius_cells,
               "what is found so near to a better detection becomes one new "
               "keypoint with it");
   parser->Add("TwoViewGeometry.max_error_px",
@@ -245,8 +247,10 @@ std::string DescribeSettings(const CommandOptions& options) {
   }
   text << ", max_ratio " << matching.max_ratio << ", ratio_rank "
        << matching.ratio_rank << ", min_probability "
-       << matching.min_probability << ", max_cycle_error_px "
-       << matching.max_cycle_error_px;
+       << matching.min_probability << ", max_cycle_error_cells "
+       << options.matching.max_cycle_error_cells << ", window_size "
+       << matching.window_size << ", cycle_correction "
+       << matching.cycle_correction;
   return text.str();
 }
 

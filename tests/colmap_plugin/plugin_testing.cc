@@ -223,4 +223,45 @@ RunResult RunColmapNre(const std::vector<std::string>& arguments,
   return RunShell(command);
 }
 
+RunResult ExtractKeypoints(const std::string& database_path,
+                           const std::string& image_path,
+                           const std::string& camera_params) {
+  const std::string extraction =
+      NRE_COLMAP_VERSION < 400 ? "--SiftExtraction" : "--FeatureExtraction";
+  return RunColmapNre({"feature_extractor",
+                       "--database_path",
+                       database_path,
+                       "--image_path",
+                       image_path,
+                       "--ImageReader.single_camera",
+                       "1",
+                       "--ImageReader.camera_model",
+                       "PINHOLE",
+                       "--ImageReader.camera_params",
+                       camera_params,
+                       "--SiftExtraction.max_num_features",
+                       "2000",
+                       extraction + ".use_gpu",
+                       "0",
+                       extraction + ".num_threads",
+                       "2"});
+}
+
+RunResult MapKeypoints(const std::string& database_path,
+                       const std::string& image_path,
+                       const std::string& output_path) {
+  fs::create_directory(output_path);
+  return RunColmapNre({"mapper",
+                       "--database_path",
+                       database_path,
+                       "--image_path",
+                       image_path,
+                       "--output_path",
+                       output_path,
+                       "--Mapper.ba_refine_focal_length",
+                       "0",
+                       "--Mapper.ba_refine_extra_params",
+                       "0"});
+}
+
 }  // namespace nre

@@ -78,4 +78,15 @@ RunResult RunColmapNre(const std::vector<std::string>& arguments,
 // The environment in which colmap_nre finds the COLMAP that it is linked to.
 std::string ColmapOnPath();
 
+// COLMAP's own feature_extractor with one PINHOLE camera, "fx,fy,cx,cy".
+RunResult ExtractKeypoints(const std::string& database_path,
+                           const std::string& image_path,
+                           const std::string& camera_params);
+
+// COLMAP's own mapper with cameras as they are; models go to `output_path`,
+// which is created: 0, 1, ...
+RunResult MapKeypoints(const std::string& database_path,
+                       const std::string& image_path,
+                       const std::string& output_path);
+
 }  // namespace nre

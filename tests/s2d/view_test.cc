@@ -17,6 +17,8 @@ class SizedExtractor : public FeatureExtractor {
 
   int Channels() const override { return 1; }
 
+  double Stride() const override { return 1.0; }
+
   double MaxScale(int width, int height) const override {
     return static_cast<double>(max_size_) / std::max(width, height);
   }

@@ -148,8 +148,9 @@ class WriteTest : public testing::Test {
     database.AppendKeypoints(IdOf("b"), Grid(1.0));
     database.Commit();
     options_.verification.min_num_inliers = 15;
-    options_.merging.snap_radius_px = 1.0;
-    options_.merging.merge_radius_px = 1.0;
+    // Cells of two pixels.
+    options_.snap_radius_cells = 0.5;
+    options_.merge_radius_cells = 0.5;
   }
 
   static colmap::image_t IdOf(const std::string& name) {

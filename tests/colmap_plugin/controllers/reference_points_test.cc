@@ -35,6 +35,8 @@ class FirstPixelExtractor : public FeatureExtractor {
 
   int Channels() const override { return 2; }
 
+  double Stride() const override { return 1.0; }
+
   double MaxScale(int /*width*/, int /*height*/) const override { return 1.0; }
 
   FeatureMap Extract(const Image& image, double /*scale*/) const override {

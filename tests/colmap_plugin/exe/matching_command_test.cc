@@ -32,21 +32,8 @@ using testing::Not;
 class MatchedScene {
  public:
   MatchedScene() : scene(folder_.path()), database_path(folder_ / "database") {
-    const RunResult result = RunColmapNre({"feature_extractor",
-                                           "--database_path",
-                                           database_path,
-                                           "--image_path",
-                                           scene.image_path,
-                                           "--ImageReader.single_camera",
-                                           "1",
-                                           "--ImageReader.camera_model",
-                                           "PINHOLE",
-                                           "--ImageReader.camera_params",
-                                           "420,420,240,180",
-                                           "--" + Extraction() + ".use_gpu",
-                                           "0",
-                                           "--" + Extraction() + ".num_threads",
-                                           "1"});
+    const RunResult result =
+        ExtractKeypoints(database_path, scene.image_path, "420,420,240,180");
     if (result.exit_code != 0) throw std::runtime_error(result.output);
     for (const char* table : {"keypoints", "descriptors"}) {
       RunSql(database_path,
@@ -57,10 +44,6 @@ class MatchedScene {
   }
 
  private:
-  static std::string Extraction() {
-    return NRE_COLMAP_VERSION < 400 ? "SiftExtraction" : "FeatureExtraction";
-  }
-
   TestFolder folder_;
 
  public:
@@ -228,7 +211,7 @@ TEST_F(S2dMatcher, AnInterruptedCommandGoesOn) {
   fs::remove(output_);
   ExpectError(
       MatchReferences(
-          {"--raw_matches_path", raw, "--Matching.max_cycle_error_px", "7"}),
+          {"--raw_matches_path", raw, "--Matching.max_cycle_error_cells", "7"}),
       "was made with other options");
 }
 
@@ -326,18 +309,8 @@ TEST_F(S2dMatcher, TheStockRegistratorUsesItsMatches) {
                    folder_ / "references.txt"})
                 .exit_code,
             0);
-  fs::create_directory(folder_ / "sparse");
-  const RunResult mapper = RunColmapNre({"mapper",
-                                         "--database_path",
-                                         database_,
-                                         "--image_path",
-                                         scene_.image_path,
-                                         "--output_path",
-                                         folder_ / "sparse",
-                                         "--Mapper.ba_refine_focal_length",
-                                         "0",
-                                         "--Mapper.ba_refine_extra_params",
-                                         "0"});
+  const RunResult mapper =
+      MapKeypoints(database_, scene_.image_path, folder_ / "sparse");
   ASSERT_EQ(mapper.exit_code, 0) << mapper.output;
   colmap::Reconstruction model;
   ReadModel(folder_ / "sparse/0", &model);
