@@ -5,6 +5,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include <Eigen/Geometry>
+
 #include "nre/error.h"
 
 namespace nre {
@@ -99,6 +101,15 @@ std::vector<PoseThreshold> ParsePoseThresholds(const std::string& text) {
   }
   if (thresholds.empty()) ParsePoseThreshold(text);
   return thresholds;
+}
+
+Eigen::VectorXd AlignedDistances(const Eigen::Matrix3Xd& points,
+                                 const Eigen::Matrix3Xd& true_points) {
+  const Eigen::Matrix4d similarity = Eigen::umeyama(points, true_points);
+  return ((similarity * points.colwise().homogeneous()).topRows<3>() -
+          true_points)
+      .colwise()
+      .norm();
 }
 
 double Median(std::vector<double> values) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include <Eigen/Core>
+
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -36,6 +38,12 @@ struct PoseThreshold {
 // semicolons between thresholds. Throws InputError for anything else and for
 // errors that are not positive.
 std::vector<PoseThreshold> ParsePoseThresholds(const std::string& text);
+
+// Distances of points [3, N], such as camera centres of a reconstruction, from
+// the true ones, after the similarity that brings them nearest (Umeyama, PAMI
+// 1991). In the units of the true ones.
+Eigen::VectorXd AlignedDistances(const Eigen::Matrix3Xd& points,
+                                 const Eigen::Matrix3Xd& true_points);
 
 // The middle value, or the mean of the two in the middle (infinite if one of
 // them is); NaN if there is none.

@@ -8,11 +8,12 @@
 #include <string>
 #include <vector>
 
-#include <Eigen/Geometry>
+#include <Eigen/Core>
 #include <gtest/gtest.h>
 
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/io/lists.h"
+#include "nre/pose_evaluation.h"
 #include "nre/rigid3.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
@@ -101,12 +102,7 @@ TEST_P(RealMatching, TheStockMapperReconstructsAllImages) {
     centers.col(i) = ProjectionCenter(CamFromWorld(image));
     true_centers.col(i) = ProjectionCenter(truth.at(image.Name()));
   }
-  const Eigen::Matrix4d similarity = Eigen::umeyama(centers, true_centers);
-  const Eigen::VectorXd errors =
-      ((similarity * centers.colwise().homogeneous()).topRows<3>() -
-       true_centers)
-          .colwise()
-          .norm();
+  const Eigen::VectorXd errors = AlignedDistances(centers, true_centers);
   std::printf(
       "%s: centres off by %.2f cm at most, %.2f on the mean; %zu "
       "points, %.2f px\n",

@@ -141,5 +141,21 @@ TEST(PoseThresholds, AreRead) {
   }
 }
 
+TEST(AlignedDistances, ASimilarityCostsNothing) {
+  Eigen::Matrix3Xd points = Eigen::Matrix3Xd::Random(3, 8);
+  const Eigen::Quaterniond rotation =
+      Eigen::Quaterniond(0.4, -0.3, 0.8, 0.1).normalized();
+  Eigen::Matrix3Xd moved = 2.5 * (rotation.toRotationMatrix() * points);
+  moved.colwise() += Eigen::Vector3d(1, 2, 3);
+  EXPECT_LT(AlignedDistances(points, moved).maxCoeff(), 1e-12);
+  // One of many that is off, in the units of the second.
+  points = Eigen::Matrix3Xd::Random(3, 1000);
+  moved = 2.5 * points;
+  moved(0, 7) += 0.01;
+  const Eigen::VectorXd distances = AlignedDistances(points, moved);
+  EXPECT_NEAR(distances(7), 0.01, 1e-4);
+  EXPECT_LT(distances(8), 1e-4);
+}
+
 }  // namespace
 }  // namespace nre

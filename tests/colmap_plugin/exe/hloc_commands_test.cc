@@ -311,9 +311,14 @@ TEST_F(HlocCommands, DescriptorsOfUnitLength) {
     hex += "07";
   }
   RunSql(full_,
-         "INSERT INTO descriptors(image_id, rows, cols, data) VALUES "
-         "(2, 60, 128, x'" +
-             hex + "'), (3, 60, 2, x'" + std::string(4 * 60, '1') + "')");
+         // COLMAP 4 has a column for what kind they are; 0: SIFT.
+         (NRE_COLMAP_VERSION < 400
+              ? "INSERT INTO descriptors(image_id, rows, cols, data) "
+              : "INSERT INTO descriptors(type, image_id, rows, cols, data) "
+                "SELECT 0, * FROM (") +
+             std::string("VALUES (2, 60, 128, x'") + hex + "'), (3, 60, 2, x'" +
+             std::string(4 * 60, '1') + "')" +
+             (NRE_COLMAP_VERSION < 400 ? ";" : ");"));
   const RunResult exported = Export();
   ASSERT_EQ(exported.exit_code, 0) << exported.output;
   const Hdf5File file(hloc_ + "/features.h5", kRead);
