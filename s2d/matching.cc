@@ -151,18 +151,24 @@ MatchingOptions WithoutTests(MatchingOptions options) {
 // and corrects them. `match_back` is given positions in the second image.
 template <typename MatchBack>
 void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
+                 const FeatureMap& features1,
+                 const FeatureMap& features2,
                  const MatchingOptions& options,
                  const MatchBack& match_back,
                  std::vector<DenseMatch>* matches) {
   if (std::isinf(options.max_cycle_error_px) || matches->empty()) return;
   std::vector<Eigen::Vector2d> positions;
   for (const DenseMatch& match : *matches) positions.push_back(match.xy);
+  // Errors are alike in cells, whatever the size of the images.
+  const Eigen::Vector2d correction =
+      options.cycle_correction * features1.map_from_image.scale.cwiseQuotient(
+                                     features2.map_from_image.scale);
   std::vector<DenseMatch> kept;
   for (const DenseMatch& back : match_back(positions, WithoutTests(options))) {
     DenseMatch match = (*matches)[back.keypoint];
     const Eigen::Vector2d error = back.xy - keypoints[match.keypoint];
     if (error.norm() <= options.max_cycle_error_px) {
-      match.xy -= options.cycle_correction * error;
+      match.xy -= correction.cwiseProduct(error);
       kept.push_back(match);
     }
   }
@@ -257,11 +263,11 @@ bool MatchingOptions::Check() const {
   return std::isfinite(softmax_scale) && softmax_scale > 0.0f &&
          std::isfinite(coarse_softmax_scale) && coarse_softmax_scale > 0.0f &&
          std::isfinite(window_size) && window_size > 0.0 &&
-         max_num_modes >= 1 && mode_distance >= 1.0 && max_ratio >= 0.0 &&
-         max_ratio < 1.0 && ratio_rank >= 0.0 && ratio_rank <= 1.0 &&
-         min_probability >= 0.0 && min_probability <= 1.0 &&
-         max_cycle_error_px >= 0.0 && cycle_correction >= 0.0 &&
-         cycle_correction <= 1.0;
+         max_num_modes >= 1 && std::isfinite(mode_distance) &&
+         mode_distance >= 1.0 && max_ratio >= 0.0 && max_ratio < 1.0 &&
+         ratio_rank >= 0.0 && ratio_rank <= 1.0 && min_probability >= 0.0 &&
+         min_probability <= 1.0 && max_cycle_error_px >= 0.0 &&
+         cycle_correction >= 0.0 && cycle_correction <= 1.0;
 }
 
 std::vector<DenseMatch> MatchDensely(
@@ -292,6 +298,8 @@ std::vector<DenseMatch> MatchDensely(
   }
   CheckCycles(
       keypoints,
+      features1,
+      features2,
       options,
       [&](const std::vector<Eigen::Vector2d>& positions,
           const MatchingOptions& back_options) {
@@ -344,6 +352,8 @@ std::vector<DenseMatch> MatchCoarseToFine(
   }
   CheckCycles(
       keypoints,
+      features1.fine,
+      features2.fine,
       options,
       [&](const std::vector<Eigen::Vector2d>& positions,
           const MatchingOptions& back_options) {

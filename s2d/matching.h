@@ -41,11 +41,11 @@ struct MatchingOptions {
   // same way, must come back within so many pixels of it. Infinite: no check.
   double max_cycle_error_px = 4.0;
 
-  // This share of the cycle's error is taken off the match, where cycles are
-  // checked: the search back errs too, so half of the error is what to expect
-  // of the match, if both images are alike. Measured, a third brings 1 to 4 %
-  // more matches within a pixel, but 2 % fewer from a sharp to a blurred image;
-  // see scripts/benchmark.
+  // This share of the cycle's error, in (fine) cells, is taken off the match,
+  // where cycles are checked: the search back errs too, so half of the error is
+  // what to expect of the match, if both images are alike. Measured, a third
+  // brings 1 to 4 % more matches within a pixel, but 2 % fewer from a sharp to
+  // a blurred image; see scripts/benchmark.
   double cycle_correction = 1.0 / 3.0;
 
   bool Check() const;

@@ -229,6 +229,36 @@ TEST(MatchingTest, RatioAndConfidenceAreThoseOfTheWholeMap) {
   EXPECT_LT(expected.size(), 55);
 }
 
+// The pixels of a larger picture that was reduced to the same cells.
+TEST(MatchingTest, CyclesCorrectMatchesInImagesOfAnySize) {
+  const Field field(1);
+  const ImageFeatures features1 = BothFeatures(field, Here);
+  const ImageFeatures features2 =
+      BothFeatures(field, [&](const Eigen::Vector2d& xy) {
+        return Eigen::Vector2d(xy.x() + 3.3, xy.y() - 5.9);
+      });
+  ImageFeatures larger = features2;
+  for (FeatureMap* features : {&larger.coarse, &larger.fine}) {
+    features->map_from_image.scale /= 4.0;
+  }
+  MatchingOptions options = Options();
+  options.max_cycle_error_px = 4.0;
+  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(100);
+  const auto expect_scaled = [](const std::vector<DenseMatch>& matches,
+                                const std::vector<DenseMatch>& scaled) {
+    ASSERT_EQ(matches.size(), scaled.size());
+    EXPECT_GT(matches.size(), 50);
+    for (size_t i = 0; i < matches.size(); ++i) {
+      EXPECT_LT((4.0 * matches[i].xy - scaled[i].xy).norm(), 1e-3);
+    }
+  };
+  expect_scaled(MatchCoarseToFine(keypoints, features1, features2, options),
+                MatchCoarseToFine(keypoints, features1, larger, options));
+  expect_scaled(
+      MatchDensely(keypoints, features1.fine, features2.fine, options),
+      MatchDensely(keypoints, features1.fine, larger.fine, options));
+}
+
 // The second image shows the left part of the first one twice.
 TEST(MatchingTest, ModesAreWhereverTheKeypointMayBe) {
   const Field field(3);
