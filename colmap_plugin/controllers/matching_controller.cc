@@ -140,12 +140,28 @@ void MatchingController::Run(
     const Database& database,
     RawMatchFile* file,
     const std::function<void(const SearchResult&)>& on_result) {
+  CheckMatches(searches, database);
   ParallelFor(searches.size(), options_.num_threads, [&](size_t i) {
     CheckStop();
     const SearchResult result = RunSearch(searches[i], database, file);
     std::lock_guard<std::mutex> lock(mutex_);
     if (on_result != nullptr) on_result(result);
   });
+}
+
+void MatchingController::CheckMatches(const std::vector<Search>& searches,
+                                      const Database& database) const {
+  for (const auto& [from, to] : searches) {
+    CheckStop();
+    const colmap::image_t image_id1 = ImageOf(from).image_id;
+    const colmap::image_t image_id2 = ImageOf(to).image_id;
+    for (const auto kind :
+         {Database::Matches::kVerified, Database::Matches::kRaw}) {
+      database.CheckIndices(image_id1,
+                            image_id2,
+                            database.ReadMatches(image_id1, image_id2, kind));
+    }
+  }
 }
 
 SearchResult MatchingController::RunSearch(const Search& search,
@@ -215,6 +231,7 @@ WriteResult MatchingController::Write(
     const RawMatchFile& file,
     Database* database,
     const std::function<void(const PairResult&)>& on_result) {
+  CheckMatches(searches, *database);
   WriteResult result;
   const std::vector<std::vector<uint32_t>> merged =
       MergeAll(searches, file, database, &result);
@@ -334,9 +351,16 @@ MatchingController::PairMatches MatchingController::Combine(
   const colmap::image_t image_id1 = ImageOf(pair.name1).image_id;
   const colmap::image_t image_id2 = ImageOf(pair.name2).image_id;
   std::vector<Candidate> candidates;
-  for (const auto& [i, j] :
-       database.ReadMatches(image_id1, image_id2, Database::Matches::kRaw)) {
-    candidates.push_back({i, j, std::numeric_limits<float>::infinity()});
+  // What was verified by hand, or by guided matching, is in one table only.
+  for (const auto kind :
+       {Database::Matches::kVerified, Database::Matches::kRaw}) {
+    const float score = kind == Database::Matches::kVerified
+                            ? std::numeric_limits<float>::infinity()
+                            : std::numeric_limits<float>::max();
+    for (const auto& [i, j] :
+         database.ReadMatches(image_id1, image_id2, kind)) {
+      candidates.push_back({i, j, score});
+    }
   }
   for (const size_t s : pair.searches) {
     const std::vector<RawMatch> matches =

@@ -108,18 +108,19 @@ class MatchingController {
 
   // The first pass. Searches that `file` has are skipped. `on_result` (may be
   // null) is called by one thread at a time. Throws InputError, naming the
-  // image, if one cannot be read or its size is not its camera's, and
-  // Interrupted; what was found until then is in the file.
+  // image, if one cannot be read or its size is not its camera's, for matches
+  // of keypoints that the database does not have, and Interrupted; what was
+  // found until then is in the file.
   void Run(const std::vector<Search>& searches,
            const Database& database,
            RawMatchFile* file,
            const std::function<void(const SearchResult&)>& on_result);
 
   // The second pass, for searches that are all in `file`. Existing keypoints
-  // keep their indices; matches that a pair has already are kept, those found
-  // are added, best first, as far as neither keypoint is matched yet. Throws
-  // InputError if the keypoints are no longer those of the first pass, and
-  // Interrupted.
+  // keep their indices; matches that a pair has already, verified or not, are
+  // kept, those found are added, best first, as far as neither keypoint is
+  // matched yet. Throws InputError as above and if the keypoints are no longer
+  // those of the first pass, and Interrupted.
   WriteResult Write(const std::vector<Search>& searches,
                     const RawMatchFile& file,
                     Database* database,
@@ -133,6 +134,9 @@ class MatchingController {
   // Of the fine features of an image, in pixels.
   double CellSize(const std::string& name) const;
   std::shared_ptr<const ImageFeatures> Extract(const std::string& name) const;
+  // Throws InputError if pairs have matches of keypoints that are not there.
+  void CheckMatches(const std::vector<Search>& searches,
+                    const Database& database) const;
   SearchResult RunSearch(const Search& search,
                          const Database& database,
                          RawMatchFile* file);

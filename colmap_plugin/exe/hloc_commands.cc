@@ -130,20 +130,6 @@ bool IsBetterSwapped(const KeypointMatches& matches) {
   return second.size() > first.size();
 }
 
-void CheckIndices(const KeypointMatches& matches,
-                  const ExportedImage& image1,
-                  const ExportedImage& image2,
-                  const std::string& database_path) {
-  for (const auto& [i, j] : matches) {
-    if (i >= image1.num_keypoints || j >= image2.num_keypoints) {
-      throw InputError("The database " + database_path +
-                       " has matches of keypoints that it does not have, of " +
-                       image1.name + " and " + image2.name +
-                       ". Match these images again.");
-    }
-  }
-}
-
 struct ExportedMatches {
   std::string pairs;  // a line for each
   size_t num_pairs = 0;
@@ -178,7 +164,7 @@ ExportedMatches ExportMatches(const Database& database,
     }
     const ExportedImage& image1 = Find(images, id1, options.database_path);
     const ExportedImage& image2 = Find(images, id2, options.database_path);
-    CheckIndices(matches, image1, image2, options.database_path);
+    database.CheckIndices(id1, id2, matches);
     const size_t num_left_out =
         file.Write({image1.name, image2.name}, image1.num_keypoints, matches);
     exported.pairs += image1.name + " " + image2.name + "\n";

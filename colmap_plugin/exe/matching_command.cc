@@ -1,6 +1,7 @@
 // s2d_matcher: sparse-to-dense matches of a database's images, written where
 // COLMAP's own tools find them.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -199,7 +200,7 @@ std::vector<Search> Plan(const CommandOptions& options,
                          const Database& database) {
   std::set<std::string> with_keypoints;
   for (const Query& image : images) {
-    if (database.HasKeypoints(image.image_id)) {
+    if (database.NumKeypoints(image.image_id) > 0) {
       with_keypoints.insert(image.name);
     }
   }
@@ -235,8 +236,9 @@ std::string DescribeSettings(const CommandOptions& options) {
   text << "features " << options.features.features;
   if (!options.features.weights_path.empty()) {
     std::set<std::string> files;
+    std::error_code ignored;  // features without weights need no such folder
     for (const fs::directory_entry& file :
-         fs::directory_iterator(options.features.weights_path)) {
+         fs::directory_iterator(options.features.weights_path, ignored)) {
       if (file.path().extension() == ".safetensors") {
         files.insert(
             file.path().filename().string() + " of " +
@@ -268,7 +270,7 @@ void SearchAll(const CommandOptions& options,
                RawMatchFile* file) {
   std::unique_ptr<Progress> progress;
   if (options.log_level == 1) {
-    progress = std::make_unique<Progress>("pairs", searches.size());
+    progress = std::make_unique<Progress>("pairs matched", searches.size());
   }
   size_t num_done = 0;
   size_t num_done_before = 0;
@@ -300,6 +302,37 @@ void SearchAll(const CommandOptions& options,
                  num_done_before,
                  searches.size());
   }
+}
+
+WriteResult WriteAll(const CommandOptions& options,
+                     const std::vector<Search>& searches,
+                     const RawMatchFile& file,
+                     const DatabaseOutput& output,
+                     MatchingController* controller) {
+  std::unique_ptr<Progress> progress;
+  if (options.log_level == 1) {
+    std::set<NamePairs::value_type> pairs;
+    for (const Search& search : searches) {
+      pairs.insert(std::minmax(search.from, search.to));
+    }
+    progress = std::make_unique<Progress>("pairs verified", pairs.size());
+  }
+  WriteResult result;
+  output.Write([&](Database* database) {
+    result = controller->Write(
+        searches, file, database, [&](const PairResult& pair) {
+          if (progress != nullptr) progress->Advance();
+          if (options.log_level >= 2) {
+            std::fprintf(stderr,
+                         "%s - %s: %zu matches, %zu verified\n",
+                         pair.name1.c_str(),
+                         pair.name2.c_str(),
+                         pair.num_matches,
+                         pair.num_verified);
+          }
+        });
+  });
+  return result;
 }
 
 // Returns the exit code.
@@ -356,19 +389,7 @@ int Match(const CommandOptions& options, const std::atomic<bool>& stop) {
   try {
     SearchAll(options, searches, *database, &controller, file.get());
     database.reset();
-    output.Write([&](Database* written) {
-      result = controller.Write(
-          searches, *file, written, [&](const PairResult& pair) {
-            if (options.log_level >= 2) {
-              std::fprintf(stderr,
-                           "%s - %s: %zu matches, %zu verified\n",
-                           pair.name1.c_str(),
-                           pair.name2.c_str(),
-                           pair.num_matches,
-                           pair.num_verified);
-            }
-          });
-    });
+    result = WriteAll(options, searches, *file, output, &controller);
   } catch (const Interrupted&) {
     throw Interrupted(
         "the database was not written; the same command goes on "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <stdexcept>
 
 #include <sqlite3.h>
@@ -143,7 +144,7 @@ void BindMatrix(int index,
 }
 
 std::string ReadOnlyUri(const std::string& path) {
-  std::string uri = "file:";
+  std::string uri = "file://";  // no host; paths may begin with two slashes
   for (const char c : fs::absolute(path).string()) {
     switch (c) {
       case '%':
@@ -163,10 +164,37 @@ std::string ReadOnlyUri(const std::string& path) {
   return uri + "?mode=ro&immutable=1";
 }
 
+// COLMAP's databases write into a log first. What is committed is then on the
+// disk, but not in the database if that has no room, of which SQLite says
+// nothing. That is of no use to a copy, from whose side the log is removed.
+void EndWriteAheadLog(const std::string& path) {
+  sqlite3* database = nullptr;
+  const int result =
+      sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE, nullptr);
+  const std::unique_ptr<sqlite3, decltype(&sqlite3_close)> closed(
+      database, &sqlite3_close);
+  if (result != SQLITE_OK) {
+    ThrowSqliteError(database, path);
+  }
+  SqliteStatement(database, path, "PRAGMA journal_mode = DELETE;").Step();
+}
+
 bool IsNotEmpty(const std::string& path) {
   std::error_code error;
   const auto size = fs::file_size(path, error);
   return !error && size > 0;
+}
+
+// What lies beside a database belongs to it, but is not in the file.
+void CheckNoJournal(const std::string& path) {
+  for (const char* journal : {"-wal", "-journal"}) {
+    if (IsNotEmpty(path + journal)) {
+      throw InputError("The database " + path + " has unsaved changes in " +
+                       path + journal +
+                       ": another program is using it, or was killed. Close "
+                       "that program, or open and close the database in one.");
+    }
+  }
 }
 
 }  // namespace
@@ -176,13 +204,8 @@ Database::Database(const std::string& path, Mode mode) : path_(path) {
     throw InputError("The database " + path + " does not exist.");
   }
   const bool read_only = mode == Mode::kReadOnly;
-  for (const char* journal : {"-wal", "-journal"}) {
-    if (read_only && IsNotEmpty(path + journal)) {
-      throw InputError("The database " + path + " has unsaved changes in " +
-                       path + journal +
-                       ": another program is using it, or was killed. Close "
-                       "that program, or open and close the database in one.");
-    }
+  if (read_only) {
+    CheckNoJournal(path);
   }
   const std::string name = read_only ? ReadOnlyUri(path) : path;
   const int flags = read_only ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
@@ -259,13 +282,11 @@ colmap::camera_t Database::NextCameraId() const {
   return static_cast<colmap::camera_t>(row.Int(0) + 1);
 }
 
-bool Database::HasKeypoints(colmap::image_t image_id) const {
+size_t Database::NumKeypoints(colmap::image_t image_id) const {
   SqliteStatement row(
-      database_,
-      path_,
-      "SELECT 1 FROM keypoints WHERE image_id = ? AND rows > 0;");
+      database_, path_, "SELECT rows FROM keypoints WHERE image_id = ?;");
   row.BindInt(1, image_id);
-  return row.Step();
+  return row.Step() ? row.Int(0) : 0;
 }
 
 std::vector<Eigen::Vector2d> Database::ReadKeypoints(
@@ -316,6 +337,23 @@ KeypointMatches Database::ReadMatches(colmap::image_t image_id1,
     matches.emplace_back(indices[2 * i + swapped], indices[2 * i + !swapped]);
   }
   return matches;
+}
+
+void Database::CheckIndices(colmap::image_t image_id1,
+                            colmap::image_t image_id2,
+                            const KeypointMatches& matches) const {
+  const size_t num1 = NumKeypoints(image_id1);
+  const size_t num2 = NumKeypoints(image_id2);
+  for (const auto& [i, j] : matches) {
+    if (i >= num1 || j >= num2) {
+      throw InputError("The database " + path_ +
+                       " has matches of keypoints that it does not have, of "
+                       "the images " +
+                       std::to_string(image_id1) + " and " +
+                       std::to_string(image_id2) +
+                       ". Remove the matches and match these images again.");
+    }
+  }
 }
 
 void Database::CheckMatchTables() const {
@@ -477,6 +515,7 @@ void Database::Execute(const std::string& sql) const {
 }
 
 void CopyDatabase(const std::string& path, const std::string& copy_path) {
+  CheckNoJournal(path);
   std::error_code error;
   if (!fs::copy_file(path, copy_path, error)) {
     throw std::runtime_error("The database could not be copied to " +
@@ -484,6 +523,7 @@ void CopyDatabase(const std::string& path, const std::string& copy_path) {
   }
   fs::permissions(
       copy_path, fs::perms::owner_write, fs::perm_options::add, error);
+  EndWriteAheadLog(copy_path);
 }
 
 }  // namespace nre

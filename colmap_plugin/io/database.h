@@ -42,7 +42,7 @@ class Database {
   // The smallest camera id above all those in use.
   colmap::camera_t NextCameraId() const;
 
-  bool HasKeypoints(colmap::image_t image_id) const;
+  size_t NumKeypoints(colmap::image_t image_id) const;
 
   // Image coordinates [N] of an image's keypoints; empty if it has none.
   std::vector<Eigen::Vector2d> ReadKeypoints(colmap::image_t image_id) const;
@@ -56,6 +56,12 @@ class Database {
   KeypointMatches ReadMatches(colmap::image_t image_id1,
                               colmap::image_t image_id2,
                               Matches matches = Matches::kVerified) const;
+
+  // Throws InputError unless both images have the keypoints that match: those
+  // of keypoints that were there before may be left in a database.
+  void CheckIndices(colmap::image_t image_id1,
+                    colmap::image_t image_id2,
+                    const KeypointMatches& matches) const;
 
   // The pairs of images that have matches, the one with the smaller id first.
   std::vector<std::pair<colmap::image_t, colmap::image_t>> ReadMatchedPairs(
@@ -94,7 +100,9 @@ class Database {
 };
 
 // Copies a database to a new file, which may be written even if the database
-// may not. Throws std::runtime_error if that fails.
+// may not, and which has all that is committed in it, never in a log beside it.
+// Throws std::runtime_error if that fails, and InputError if another program
+// has left changes in a journal beside the database.
 void CopyDatabase(const std::string& path, const std::string& copy_path);
 
 }  // namespace nre

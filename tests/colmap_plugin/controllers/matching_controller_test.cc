@@ -267,6 +267,39 @@ TEST_F(WriteTest, MatchesThatAreThereAreKept) {
   EXPECT_EQ(std::count(matches.begin(), matches.end(), std::pair(7u, 8u)), 1);
 }
 
+// Guided matching leaves such, and what was verified by hand.
+TEST_F(WriteTest, MatchesThatAreOnlyVerifiedAreKept) {
+  {
+    Database database(database_path_, Database::Mode::kReadWrite);
+    TwoViewGeometry geometry;
+    geometry.inliers = {{7, 8}};
+    database.WriteMatches(IdOf("a"), IdOf("b"), {{7, 9}}, geometry);
+    database.Commit();
+  }
+  AddRaw({"a", "b"}, 1.0);
+  Write({{"a", "b"}});
+  const Database database(database_path_, Database::Mode::kReadOnly);
+  const auto matches =
+      database.ReadMatches(IdOf("a"), IdOf("b"), Database::Matches::kRaw);
+  EXPECT_EQ(matches.size(), 99);
+  EXPECT_EQ(std::count(matches.begin(), matches.end(), std::pair(7u, 8u)), 1);
+}
+
+TEST_F(WriteTest, MatchesOfKeypointsThatAreNotThere) {
+  {
+    Database database(database_path_, Database::Mode::kReadWrite);
+    database.WriteMatches(IdOf("a"), IdOf("b"), {{7, 100}}, {});
+    database.Commit();
+  }
+  AddRaw({"a", "b"}, 1.0);
+  try {
+    Write({{"a", "b"}});
+    ADD_FAILURE() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("keypoints that it does not have"));
+  }
+}
+
 TEST_F(WriteTest, TooFewAreNotVerified) {
   options_.verification.min_num_inliers = 101;
   AddRaw({"a", "b"}, 1.0);

@@ -1,6 +1,8 @@
 #include "colmap_plugin/io/database.h"
 
+#include <csignal>
 #include <filesystem>
+#include <sys/resource.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -255,6 +257,52 @@ TEST_F(DatabaseTest, NothingIsWrittenWithoutCommit) {
   EXPECT_EQ(ReadFile(path_), before);
 }
 
+TEST_F(DatabaseTest, MatchesOfKeypointsThatAreNotThere) {
+  const Database database(path_, Database::Mode::kReadOnly);
+  database.CheckIndices(7, 8, {});
+  database.CheckIndices(7, 7, {{0, 1}, {1, 0}});
+  for (const auto& match : {std::pair(0u, 2u), std::pair(2u, 0u)}) {
+    EXPECT_THROW(database.CheckIndices(7, 7, {match}), InputError);
+  }
+  EXPECT_THROW(database.CheckIndices(7, 8, {{0, 0}}), InputError);
+}
+
+// With a log, as COLMAP's databases have it, the commit has room and the
+// database has not.
+TEST_F(DatabaseTest, CopiesNoticeAFullDisk) {
+  RunSql(path_,
+         "CREATE TABLE filler (data BLOB);"
+         "INSERT INTO filler VALUES (zeroblob(200000));");
+  ASSERT_EQ(RunSql(path_, "PRAGMA journal_mode = WAL;"), "wal");
+  const std::string copy_path = folder_ / "copy.db";
+  CopyDatabase(path_, copy_path);
+
+  rlimit old_limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small = {std::filesystem::file_size(copy_path) + 40000,
+                        old_limit.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const auto write = [&] {
+    Database database(copy_path, Database::Mode::kReadWrite);
+    database.AppendKeypoints(
+        8, std::vector<Eigen::Vector2d>(4000, Eigen::Vector2d(1, 2)));
+    database.Commit();
+  };
+  EXPECT_THROW(write(), std::runtime_error);
+  setrlimit(RLIMIT_FSIZE, &old_limit);
+  std::signal(SIGXFSZ, old_handler);
+
+  write();
+  EXPECT_EQ(RunSql(copy_path, "SELECT rows FROM keypoints WHERE image_id = 8;"),
+            "4000");
+  EXPECT_EQ(RunSql(path_, "PRAGMA journal_mode;"), "wal");
+}
+
+TEST_F(DatabaseTest, TwoSlashesAtTheFront) {
+  EXPECT_EQ(Error("/" + path_), "");
+}
+
 TEST_F(DatabaseTest, BadFiles) {
   EXPECT_THAT(Error(folder_ / "absent.db"), HasSubstr("does not exist"));
   WriteFile(folder_ / "text.db", "this is no database, by no means at all");
@@ -263,6 +311,7 @@ TEST_F(DatabaseTest, BadFiles) {
   EXPECT_THAT(Error(folder_ / "empty.db"), HasSubstr("no such table"));
   WriteFile(path_ + "-wal", "changes");
   EXPECT_THAT(Error(path_), HasSubstr("unsaved changes"));
+  EXPECT_THROW(CopyDatabase(path_, folder_ / "copy.db"), InputError);
 }
 
 TEST_F(DatabaseTest, UnknownVersion) {
