@@ -54,6 +54,42 @@ KeypointMatches ChooseOneToOne(std::vector<Candidate> candidates) {
   return matches;
 }
 
+// Numbers the images of pairs, those of a pair near each other: breadth first
+// along the pairs (Cuthill, McKee, ACM 1969). Names say little about what is
+// paired.
+std::map<std::string, size_t> NumberAlongPairs(
+    const std::vector<std::pair<std::string, std::string>>& pairs) {
+  std::map<std::string, size_t> ids;  // in the order of the names
+  for (const auto& [first, second] : pairs) {
+    ids.emplace(first, 0);
+    ids.emplace(second, 0);
+  }
+  size_t num_images = 0;
+  for (auto& [name, id] : ids) id = num_images++;
+  std::vector<std::set<size_t>> neighbours(num_images);
+  for (const auto& [first, second] : pairs) {
+    neighbours[ids[first]].insert(ids[second]);
+    neighbours[ids[second]].insert(ids[first]);
+  }
+
+  std::vector<size_t> order;
+  std::vector<size_t> ranks(num_images, num_images);  // none yet
+  const auto append = [&](size_t id) {
+    if (ranks[id] < num_images) return;
+    ranks[id] = order.size();
+    order.push_back(id);
+  };
+  for (size_t start = 0; start < num_images; ++start) {
+    size_t next = order.size();
+    append(start);
+    for (; next < order.size(); ++next) {
+      for (const size_t neighbour : neighbours[order[next]]) append(neighbour);
+    }
+  }
+  for (auto& [name, id] : ids) id = ranks[id];
+  return ids;
+}
+
 }  // namespace
 
 bool MatchingControllerOptions::Check() const {
@@ -71,7 +107,6 @@ std::vector<Search> PlanSearches(
     size_t max_num_cached_images,
     std::vector<std::pair<std::string, std::string>>* without_keypoints) {
   std::set<std::pair<std::string, std::string>> searches;
-  std::map<std::string, size_t> ranks;
   for (const auto& [first, second] : pairs) {
     const bool forth = names_with_keypoints.count(first) > 0;
     const bool back =
@@ -79,13 +114,10 @@ std::vector<Search> PlanSearches(
     if (forth) searches.emplace(first, second);
     if (back) searches.emplace(second, first);
     if (!forth && !back) without_keypoints->emplace_back(first, second);
-    ranks.emplace(first, 0);
-    ranks.emplace(second, 0);
   }
-  size_t num_images = 0;
-  for (auto& [name, rank] : ranks) rank = num_images++;
 
   // Block by block: two blocks of images fit into memory.
+  const std::map<std::string, size_t> ranks = NumberAlongPairs(pairs);
   const size_t block_size = std::max<size_t>(max_num_cached_images / 2, 1);
   const auto key = [&](const Search& search) {
     const auto [first, second] =

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <random>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -80,6 +81,26 @@ TEST(PlanSearches, FeaturesAreComputedSeldom) {
   EXPECT_EQ(NumExtractions(searches, 20), 20);
   // 20 images in 4 blocks of 5, 6 pairs of blocks.
   EXPECT_LE(NumExtractions(searches, 10), 6 * 10);
+}
+
+// Of a walk, each image with the ten before it, by names that do not say so.
+TEST(PlanSearches, FeaturesAreComputedSeldomWhateverTheNames) {
+  constexpr int kNumImages = 300;
+  std::vector<std::string> names(kNumImages);
+  for (int i = 0; i < kNumImages; ++i) names[i] = std::to_string(i);
+  std::mt19937 random(1);
+  std::shuffle(names.begin(), names.end(), random);
+  NamePairs pairs;
+  for (int i = 0; i < kNumImages; ++i) {
+    for (int j = std::max(0, i - 10); j < i; ++j) {
+      pairs.emplace_back(names[j], names[i]);
+    }
+  }
+  NamePairs without;
+  const std::vector<Search> searches =
+      PlanSearches(pairs, false, {names.begin(), names.end()}, 50, &without);
+  EXPECT_EQ(searches.size(), pairs.size());
+  EXPECT_LE(NumExtractions(searches, 50), 2 * kNumImages);
 }
 
 TEST(ParallelFor, EverythingOnce) {
