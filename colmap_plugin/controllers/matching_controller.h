@@ -38,8 +38,8 @@ struct MatchingControllerOptions {
 
   VerificationOptions verification;
 
-  // Images whose dense features are kept in memory: 0.2 GB each of 1.5
-  // megapixels with dense_sift.
+  // Images whose dense features are kept in memory, beside the two that each
+  // thread works on: 0.2 GB each of 1.5 megapixels with dense_sift.
   int max_num_cached_images = 10;
 
   // Pairs that are worked on at once; -1: as many as there are cores.

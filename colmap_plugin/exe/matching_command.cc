@@ -79,8 +79,8 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
               "0: warnings and summary, 1: also progress, 2: a line per pair");
   parser->Add("max_num_cached_images",
               &matching.max_num_cached_images,
-              "images whose dense features stay in memory (0.2 GB each of 1.5 "
-              "megapixels with dense_sift)");
+              "images whose dense features stay in memory, beside two for "
+              "each thread (0.2 GB each of 1.5 megapixels with dense_sift)");
   parser->Add("Matching.max_ratio",
               &matching.matching.max_ratio,
               "S2DHM's ratio test: kept are matches where fewer than a share "

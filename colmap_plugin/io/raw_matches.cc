@@ -1,6 +1,7 @@
 #include "colmap_plugin/io/raw_matches.h"
 
 #include <cstring>
+#include <filesystem>
 
 #include <sqlite3.h>
 
@@ -25,6 +26,12 @@ static_assert(kApplicationId == 1852990797);
 
 RawMatchFile::RawMatchFile(const std::string& path, const std::string& settings)
     : path_(path) {
+  const std::filesystem::path folder =
+      std::filesystem::absolute(path).parent_path();
+  if (!std::filesystem::is_directory(folder)) {
+    throw InputError("The file of raw matches " + path +
+                     " cannot be created: its folder does not exist.");
+  }
   try {
     if (sqlite3_open(path.c_str(), &database_) != SQLITE_OK) {
       ThrowSqliteError(database_, path_);

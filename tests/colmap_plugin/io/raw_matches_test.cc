@@ -52,6 +52,7 @@ TEST(RawMatchFile, OtherSettingsAndOtherFiles) {
   EXPECT_EQ(Error(folder / "raw", "sift"), "");
   EXPECT_THAT(Error(folder / "raw", "nre"),
               AllOf(HasSubstr("(sift)"), HasSubstr("(nre)")));
+  EXPECT_THAT(Error(folder / "absent/raw", "s"), HasSubstr("does not exist"));
   WriteFile(folder / "text", "This is a text, and rather a long one, too.");
   EXPECT_THAT(Error(folder / "text", "s"), HasSubstr("not a database"));
   RunSql(folder / "other.db", "CREATE TABLE t (x INTEGER);");
