@@ -51,13 +51,13 @@ endfunction()
 
 # nre_add_test(<room>/<file>_test.cc [<target>...]): adds the file, and what it
 # links, to the executable <room>_test; one per room, since linking is slow, but
-# networks_test for what needs LibTorch, which is slow to load.
+# networks_test and training_test for what needs LibTorch, slow to load.
 # Tests run in the repository's top folder and see the macros NRE_SOURCE_DIR,
 # NRE_EXECUTABLE and NRE_COLMAP_EXECUTABLE.
 function(nre_add_test file)
   string(REGEX MATCH "^[^/]+" room ${file})
-  if(file MATCHES "^s2d/networks/")
-    set(room networks)
+  if(file MATCHES "^s2d/(networks|training)/")
+    set(room ${CMAKE_MATCH_1})
   endif()
   if(NOT TARGET ${room}_test)
     nre_add_executable(${room}_test SOURCES ${file}

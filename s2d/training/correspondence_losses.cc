@@ -1,0 +1,234 @@
+#include "s2d/training/correspondence_losses.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "s2d/training/map_sampling.h"
+
+namespace nre {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr double kNoTruncation = std::numeric_limits<double>::infinity();
+
+// What a point's loss is made of: sum_k weights_k min(limit, -ln C(cells_k)).
+struct Target {
+  Tensor cells;    // [B, N, K], int64, of the first level
+  Tensor weights;  // [B, N, K]
+};
+
+// descriptors: [B, N, C_m] per level. Returns the logits, [B, N, H W].
+Tensor Logits(at::TensorList descriptors, at::TensorList features) {
+  const int64_t height = features[0].size(2);
+  const int64_t width = features[0].size(3);
+  Tensor sum;
+  for (size_t m = 0; m < features.size(); ++m) {
+    const Tensor map = torch::bmm(descriptors[m], features[m].flatten(2));
+    if (m == 0) {
+      sum = map;
+      continue;
+    }
+    const Tensor small =
+        map.unflatten(2, {features[m].size(2), features[m].size(3)});
+    sum = sum + torch::upsample_bilinear2d(
+                    small, {height, width}, /*align_corners=*/false)
+                    .flatten(2);
+  }
+  return sum;
+}
+
+// [B, N].
+Tensor WeightedLosses(at::TensorList descriptors,
+                      at::TensorList features,
+                      const Target& target,
+                      double limit) {
+  const Tensor logits = Logits(descriptors, features);
+  const Tensor losses =
+      logits.logsumexp(2, /*keepdim=*/true) - logits.gather(2, target.cells);
+  return (target.weights * losses.clamp_max(limit)).sum(2);
+}
+
+// WeightedLosses() in tiles of points, whose maps are computed again for the
+// gradient, instead of keeping them all.
+class TiledLosses : public torch::autograd::Function<TiledLosses> {
+ public:
+  // tensors: the levels' descriptors, then their features.
+  static Tensor forward(AutogradContext* context,
+                        at::TensorList tensors,
+                        const Tensor& cells,
+                        const Tensor& weights,
+                        double limit,
+                        int64_t points_per_tile) {
+    variable_list saved = tensors.vec();
+    saved.push_back(cells);
+    saved.push_back(weights);
+    context->save_for_backward(saved);
+    context->saved_data["limit"] = limit;
+    context->saved_data["points_per_tile"] = points_per_tile;
+
+    const size_t num_levels = tensors.size() / 2;
+    std::vector<Tensor> losses;
+    for (int64_t begin = 0; begin < cells.size(1); begin += points_per_tile) {
+      const int64_t num = std::min(points_per_tile, cells.size(1) - begin);
+      std::vector<Tensor> descriptors;
+      for (size_t m = 0; m < num_levels; ++m) {
+        descriptors.push_back(tensors[m].narrow(1, begin, num));
+      }
+      losses.push_back(WeightedLosses(
+          descriptors,
+          tensors.slice(num_levels),
+          {cells.narrow(1, begin, num), weights.narrow(1, begin, num)},
+          limit));
+    }
+    return torch::cat(losses, 1);
+  }
+
+  static variable_list backward(AutogradContext* context,
+                                variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const double limit = context->saved_data["limit"].toDouble();
+    const int64_t points_per_tile =
+        context->saved_data["points_per_tile"].toInt();
+    const size_t num_levels = (saved.size() - 2) / 2;
+    const Tensor& cells = saved[2 * num_levels];
+    const Tensor& weights = saved[2 * num_levels + 1];
+
+    variable_list features, feature_gradients;
+    for (size_t m = 0; m < num_levels; ++m) {
+      features.push_back(saved[num_levels + m].detach().requires_grad_());
+      feature_gradients.push_back(torch::zeros_like(features.back()));
+    }
+    std::vector<variable_list> descriptor_gradients(num_levels);
+    for (int64_t begin = 0; begin < cells.size(1); begin += points_per_tile) {
+      const int64_t num = std::min(points_per_tile, cells.size(1) - begin);
+      const torch::AutoGradMode enable(true);
+      variable_list inputs;
+      for (size_t m = 0; m < num_levels; ++m) {
+        inputs.push_back(
+            saved[m].narrow(1, begin, num).detach().requires_grad_());
+      }
+      const Tensor losses = WeightedLosses(
+          inputs,
+          features,
+          {cells.narrow(1, begin, num), weights.narrow(1, begin, num)},
+          limit);
+      inputs.insert(inputs.end(), features.begin(), features.end());
+      const variable_list result = torch::autograd::grad(
+          {losses}, inputs, {gradients[0].narrow(1, begin, num)});
+      for (size_t m = 0; m < num_levels; ++m) {
+        descriptor_gradients[m].push_back(result[m]);
+        feature_gradients[m].add_(result[num_levels + m]);
+      }
+    }
+
+    variable_list results;
+    for (const variable_list& tiles : descriptor_gradients) {
+      results.push_back(torch::cat(tiles, 1));
+    }
+    results.insert(
+        results.end(), feature_gradients.begin(), feature_gradients.end());
+    // None for cells, weights, limit and points_per_tile.
+    results.resize(results.size() + 4);
+    return results;
+  }
+};
+
+Tensor Losses(const std::vector<Tensor>& descriptors,
+              const std::vector<Tensor>& features,
+              const Target& target,
+              double limit,
+              const CorrespondenceLossOptions& options) {
+  TORCH_CHECK(options.Check(), "invalid CorrespondenceLossOptions");
+  std::vector<Tensor> scaled, maps;
+  for (const Tensor& level : descriptors) {
+    scaled.push_back(options.softmax_scale * AtLeastSinglePrecision(level));
+    TORCH_CHECK(level.size(1) == target.cells.size(1),
+                "expected as many descriptors as positions");
+  }
+  for (const Tensor& level : features) {
+    maps.push_back(AtLeastSinglePrecision(level));
+  }
+  const int64_t num_points = target.cells.size(1);
+  const int64_t cells_per_point =
+      maps[0].size(0) * maps[0].size(2) * maps[0].size(3);
+  const int64_t points_per_tile =
+      std::max<int64_t>(1, options.max_tile_cells / cells_per_point);
+  const Target typed = {target.cells, target.weights.to(maps[0].dtype())};
+  if (num_points <= points_per_tile) {
+    return WeightedLosses(scaled, maps, typed, limit);
+  }
+  std::vector<Tensor> tensors = scaled;
+  tensors.insert(tensors.end(), maps.begin(), maps.end());
+  return TiledLosses::apply(at::TensorList(tensors),
+                            typed.cells,
+                            typed.weights,
+                            limit,
+                            points_per_tile);
+}
+
+Tensor NreLosses(const Tensor& descriptors,
+                 const Tensor& features,
+                 const Tensor& positions,
+                 bool truncated,
+                 const CorrespondenceLossOptions& options) {
+  const int64_t height = features.size(2);
+  const int64_t width = features.size(3);
+  const double log_categories =
+      std::log(1.0 + static_cast<double>(height * width));
+  const BilinearCells cells = FindBilinearCells(positions, height, width);
+  const Tensor losses = Losses({descriptors},
+                               {features},
+                               {cells.indices, cells.weights},
+                               truncated ? log_categories : kNoTruncation,
+                               options);
+  const Tensor out = (1.0 - cells.weights.sum(2)).to(losses.dtype());
+  return losses + out * log_categories;
+}
+
+}  // namespace
+
+bool CorrespondenceLossOptions::Check() const {
+  return std::isfinite(softmax_scale) && softmax_scale > 0.0 &&
+         max_tile_cells > 0;
+}
+
+Tensor NreLoss(const Tensor& descriptors,
+               const Tensor& features,
+               const Tensor& positions,
+               const CorrespondenceLossOptions& options) {
+  return NreLosses(
+      descriptors, features, positions, /*truncated=*/false, options);
+}
+
+Tensor TruncatedNreLoss(const Tensor& descriptors,
+                        const Tensor& features,
+                        const Tensor& positions,
+                        const CorrespondenceLossOptions& options) {
+  return NreLosses(
+      descriptors, features, positions, /*truncated=*/true, options);
+}
+
+Tensor CrossEntropyLoss(const std::vector<Tensor>& descriptors,
+                        const std::vector<Tensor>& features,
+                        const Tensor& positions,
+                        const CorrespondenceLossOptions& options) {
+  TORCH_CHECK(!features.empty() && descriptors.size() == features.size(),
+              "expected descriptors and features of the same levels");
+  const int64_t height = features[0].size(2);
+  const int64_t width = features[0].size(3);
+  const Tensor nearest = ClampToMap(positions, height, width).round();
+  const Tensor cells =
+      FindBilinearCells(nearest, height, width).indices.narrow(2, 0, 1);
+  const Tensor weights = IsInside(positions, height, width).unsqueeze(2);
+  return Losses(
+      descriptors, features, {cells, weights}, kNoTruncation, options);
+}
+
+}  // namespace nre
