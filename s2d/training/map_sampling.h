@@ -4,6 +4,10 @@
 // Map coordinates, (x, y) in cells: cell (0, 0) is centred on (0, 0). A cell's
 // index is y * width + x. Positions are constants: no gradient flows to them.
 // B: pairs of images in a batch; N: points of each, padded.
+//
+// All training functions throw c10::Error for options that fail their Check()
+// and for shapes that do not fit. Call them outside of autocast. On a GPU the
+// gradients of features are sums in no fixed order.
 #pragma once
 
 #include <torch/types.h>
