@@ -39,12 +39,12 @@ bool FeatureMap::Sample(const Eigen::Vector2d& xy_image,
   return true;
 }
 
-DescribedPositions DescribePositions(const std::vector<Eigen::Vector2d>& xys,
+DescribedPositions DescribePositions(const Eigen::Matrix2Xd& xys,
                                      const FeatureMap& features) {
   DescribedPositions described;
   std::vector<float> descriptor(features.channels);
-  for (size_t i = 0; i < xys.size(); ++i) {
-    if (features.Sample(xys[i], descriptor.data())) {
+  for (Eigen::Index i = 0; i < xys.cols(); ++i) {
+    if (features.Sample(xys.col(i), descriptor.data())) {
       described.positions.push_back(i);
       described.descriptors.insert(
           described.descriptors.end(), descriptor.begin(), descriptor.end());

@@ -49,8 +49,8 @@ struct DescribedPositions {
   }
 };
 
-// By FeatureMap::Sample() at image coordinates.
-DescribedPositions DescribePositions(const std::vector<Eigen::Vector2d>& xys,
+// By FeatureMap::Sample() at image coordinates [2, N].
+DescribedPositions DescribePositions(const Eigen::Matrix2Xd& xys,
                                      const FeatureMap& features);
 
 // Computes dense features of an image. Stateless: one extractor serves several

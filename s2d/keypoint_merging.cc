@@ -21,7 +21,7 @@ class PointGrid {
       : radius_(radius), size_(std::max(radius, 1e-6)) {}
 
   void Add(const Eigen::Vector2d& xy, size_t index) {
-    squares_[Key(Square(xy))].push_back({xy, index});
+    if (xy.allFinite()) squares_[Key(Square(xy))].push_back({xy, index});
   }
 
   // The nearest point within the radius, the first of equally near ones;
@@ -55,7 +55,7 @@ class PointGrid {
   };
 
   Eigen::Array2i Square(const Eigen::Vector2d& xy) const {
-    return (xy / size_).array().floor().cast<int>();
+    return (xy / size_).array().floor().max(-1e9).min(1e9).cast<int>();
   }
 
   static int64_t Key(const Eigen::Array2i& square) {
@@ -75,7 +75,7 @@ bool MergingOptions::Check() const {
          std::isfinite(merge_radius_px) && merge_radius_px >= 0.0;
 }
 
-MergedKeypoints MergeDetections(const std::vector<Eigen::Vector2d>& existing,
+MergedKeypoints MergeDetections(const Eigen::Matrix2Xd& existing,
                                 const std::vector<Detection>& detections,
                                 const MergingOptions& options) {
   if (!options.Check()) {
@@ -83,12 +83,12 @@ MergedKeypoints MergeDetections(const std::vector<Eigen::Vector2d>& existing,
         "the options of the merging are invalid: expected radii "
         "that are not negative");
   }
+  const size_t num_existing = existing.cols();
   PointGrid old_keypoints(options.snap_radius_px);
-  for (size_t i = 0; i < existing.size(); ++i) {
-    old_keypoints.Add(existing[i], i);
+  for (size_t i = 0; i < num_existing; ++i) {
+    old_keypoints.Add(existing.col(i), i);
   }
   MergedKeypoints merged;
-  merged.keypoints = existing;
   merged.keypoint_of_detection.resize(detections.size());
 
   std::vector<size_t> order(detections.size());
@@ -106,15 +106,17 @@ MergedKeypoints MergeDetections(const std::vector<Eigen::Vector2d>& existing,
     if (keypoint != PointGrid::kNone) continue;
     keypoint = new_keypoints.Nearest(detection.xy);
     if (keypoint == PointGrid::kNone) {
-      keypoint = existing.size() + sums.size();
+      keypoint = num_existing + sums.size();
       new_keypoints.Add(detection.xy, keypoint);
       sums.emplace_back(Eigen::Vector3d::Zero());
     }
-    sums[keypoint - existing.size()] +=
+    sums[keypoint - num_existing] +=
         detection.score * detection.xy.homogeneous();
   }
-  for (const Eigen::Vector3d& sum : sums) {
-    merged.keypoints.push_back(sum.hnormalized());
+  merged.keypoints.resize(2, num_existing + sums.size());
+  merged.keypoints.leftCols(num_existing) = existing;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    merged.keypoints.col(num_existing + i) = sums[i].hnormalized();
   }
   return merged;
 }

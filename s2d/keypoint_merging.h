@@ -27,9 +27,9 @@ struct MergingOptions {
 };
 
 struct MergedKeypoints {
-  // The existing ones, as they were, then new ones: means of their detections,
-  // weighted by score.
-  std::vector<Eigen::Vector2d> keypoints;
+  // [2, N]: the existing ones, as they were, then new ones: means of their
+  // detections, weighted by score.
+  Eigen::Matrix2Xd keypoints;
 
   // Which of these each detection has become.
   std::vector<size_t> keypoint_of_detection;
@@ -38,7 +38,7 @@ struct MergedKeypoints {
 // The result does not depend on the order of the detections but for equal
 // scores, of which the first counts as better. Throws InputError for options
 // that fail their Check().
-MergedKeypoints MergeDetections(const std::vector<Eigen::Vector2d>& existing,
+MergedKeypoints MergeDetections(const Eigen::Matrix2Xd& existing,
                                 const std::vector<Detection>& detections,
                                 const MergingOptions& options);
 

@@ -114,7 +114,7 @@ struct Search {
   std::vector<bool> passed;  // the ratio test
 };
 
-Search SearchAllCells(const std::vector<Eigen::Vector2d>& positions,
+Search SearchAllCells(const Eigen::Matrix2Xd& positions,
                       const FeatureMap& features1,
                       const FeatureMap& features2,
                       const MatchingOptions& options) {
@@ -150,15 +150,17 @@ MatchingOptions WithoutTests(MatchingOptions options) {
 // Keeps matches whose own best match in the first image is near the keypoint,
 // and corrects them. `match_back` is given positions in the second image.
 template <typename MatchBack>
-void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
+void CheckCycles(const Eigen::Matrix2Xd& keypoints,
                  const FeatureMap& features1,
                  const FeatureMap& features2,
                  const MatchingOptions& options,
                  const MatchBack& match_back,
                  std::vector<DenseMatch>* matches) {
   if (std::isinf(options.max_cycle_error_px) || matches->empty()) return;
-  std::vector<Eigen::Vector2d> positions;
-  for (const DenseMatch& match : *matches) positions.push_back(match.xy);
+  Eigen::Matrix2Xd positions(2, matches->size());
+  for (size_t i = 0; i < matches->size(); ++i) {
+    positions.col(i) = (*matches)[i].xy;
+  }
   // Errors are alike in cells, whatever the size of the images.
   const Eigen::Vector2d correction =
       options.cycle_correction * features1.map_from_image.scale.cwiseQuotient(
@@ -166,7 +168,7 @@ void CheckCycles(const std::vector<Eigen::Vector2d>& keypoints,
   std::vector<DenseMatch> kept;
   for (const DenseMatch& back : match_back(positions, WithoutTests(options))) {
     DenseMatch match = (*matches)[back.keypoint];
-    const Eigen::Vector2d error = back.xy - keypoints[match.keypoint];
+    const Eigen::Vector2d error = back.xy - keypoints.col(match.keypoint);
     if (error.norm() <= options.max_cycle_error_px) {
       match.xy -= correction.cwiseProduct(error);
       kept.push_back(match);
@@ -270,11 +272,10 @@ bool MatchingOptions::Check() const {
          cycle_correction >= 0.0 && cycle_correction <= 1.0;
 }
 
-std::vector<DenseMatch> MatchDensely(
-    const std::vector<Eigen::Vector2d>& keypoints,
-    const FeatureMap& features1,
-    const FeatureMap& features2,
-    const MatchingOptions& options) {
+std::vector<DenseMatch> MatchDensely(const Eigen::Matrix2Xd& keypoints,
+                                     const FeatureMap& features1,
+                                     const FeatureMap& features2,
+                                     const MatchingOptions& options) {
   CheckOptions(options);
   const auto& [described, summary, passed] =
       SearchAllCells(keypoints, features1, features2, options);
@@ -301,7 +302,7 @@ std::vector<DenseMatch> MatchDensely(
       features1,
       features2,
       options,
-      [&](const std::vector<Eigen::Vector2d>& positions,
+      [&](const Eigen::Matrix2Xd& positions,
           const MatchingOptions& back_options) {
         return MatchDensely(positions, features2, features1, back_options);
       },
@@ -309,11 +310,10 @@ std::vector<DenseMatch> MatchDensely(
   return matches;
 }
 
-std::vector<DenseMatch> MatchCoarseToFine(
-    const std::vector<Eigen::Vector2d>& keypoints,
-    const ImageFeatures& features1,
-    const ImageFeatures& features2,
-    const MatchingOptions& options) {
+std::vector<DenseMatch> MatchCoarseToFine(const Eigen::Matrix2Xd& keypoints,
+                                          const ImageFeatures& features1,
+                                          const ImageFeatures& features2,
+                                          const MatchingOptions& options) {
   CheckOptions(options);
   MatchingOptions coarse_options = options;
   coarse_options.softmax_scale = options.coarse_softmax_scale;
@@ -326,7 +326,7 @@ std::vector<DenseMatch> MatchCoarseToFine(
     DenseMatch match;
     match.keypoint = described.positions[i];
     match.entropy = summary.entropies[i];
-    if (!passed[i] || !features1.fine.Sample(keypoints[match.keypoint],
+    if (!passed[i] || !features1.fine.Sample(keypoints.col(match.keypoint),
                                              fine_descriptor.data())) {
       continue;
     }
@@ -355,7 +355,7 @@ std::vector<DenseMatch> MatchCoarseToFine(
       features1.fine,
       features2.fine,
       options,
-      [&](const std::vector<Eigen::Vector2d>& positions,
+      [&](const Eigen::Matrix2Xd& positions,
           const MatchingOptions& back_options) {
         return MatchCoarseToFine(positions, features2, features1, back_options);
       },

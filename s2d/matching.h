@@ -58,16 +58,15 @@ struct DenseMatch {
   float entropy = 0.0f;  // nats, of the whole (coarse) map
 };
 
-// Matches of keypoints [N] of the first image, in their order, a keypoint's
+// Matches of keypoints [2, N] of the first image, in their order, a keypoint's
 // best first; none for those without a descriptor or that fail a test. All
 // cells are searched. Positions are refined below the cell by a quadratic fit
 // of the logits around the best one. Image coordinates are COLMAP's. Throws
 // InputError for options that fail their Check().
-std::vector<DenseMatch> MatchDensely(
-    const std::vector<Eigen::Vector2d>& keypoints,
-    const FeatureMap& features1,
-    const FeatureMap& features2,
-    const MatchingOptions& options);
+std::vector<DenseMatch> MatchDensely(const Eigen::Matrix2Xd& keypoints,
+                                     const FeatureMap& features1,
+                                     const FeatureMap& features2,
+                                     const MatchingOptions& options);
 
 // The same, coarse to fine: all coarse cells are searched, and windows of fine
 // cells around the best. In time and memory this is the search of the coarse
@@ -75,10 +74,9 @@ std::vector<DenseMatch> MatchDensely(
 // map gives its window times that within the window (Germain et al., CVPR 2021,
 // appendix D.1). A keypoint has no match if either of its descriptors cannot be
 // sampled, which is so up to half a coarse cell from the image's border.
-std::vector<DenseMatch> MatchCoarseToFine(
-    const std::vector<Eigen::Vector2d>& keypoints,
-    const ImageFeatures& features1,
-    const ImageFeatures& features2,
-    const MatchingOptions& options);
+std::vector<DenseMatch> MatchCoarseToFine(const Eigen::Matrix2Xd& keypoints,
+                                          const ImageFeatures& features1,
+                                          const ImageFeatures& features2,
+                                          const MatchingOptions& options);
 
 }  // namespace nre

@@ -26,6 +26,12 @@ uint64_t HashOf(const std::vector<Eigen::Vector2d>& keypoints) {
                      keypoints.size() * sizeof(Eigen::Vector2d));
 }
 
+// [2, N], for the other rooms (see compat/colmap.h).
+Eigen::Matrix2Xd ToColumns(const std::vector<Eigen::Vector2d>& points) {
+  return Eigen::Map<const Eigen::Matrix2Xd>(
+      reinterpret_cast<const double*>(points.data()), 2, points.size());
+}
+
 // The best of those that share no keypoint, in the order of the keypoints.
 struct Candidate {
   uint32_t keypoint1;
@@ -220,8 +226,8 @@ SearchResult MatchingController::RunSearch(const Search& search,
   matching.max_cycle_error_px =
       options_.max_cycle_error_cells * CellSize(search.from);
   std::vector<RawMatch> matches;
-  for (const DenseMatch& match :
-       MatchCoarseToFine(keypoints, *features1, *features2, matching)) {
+  for (const DenseMatch& match : MatchCoarseToFine(
+           ToColumns(keypoints), *features1, *features2, matching)) {
     matches.push_back({static_cast<uint32_t>(match.keypoint),
                        static_cast<float>(match.xy.x()),
                        static_cast<float>(match.xy.y()),
@@ -353,10 +359,13 @@ std::vector<std::vector<uint32_t>> MatchingController::MergeAll(
     const MergingOptions merging = {options_.snap_radius_cells * cell_size,
                                     options_.merge_radius_cells * cell_size};
     const MergedKeypoints keypoints =
-        MergeDetections(existing, detections, merging);
-    database->AppendKeypoints(image_id,
-                              {keypoints.keypoints.begin() + existing.size(),
-                               keypoints.keypoints.end()});
+        MergeDetections(ToColumns(existing), detections, merging);
+    std::vector<Eigen::Vector2d> appended;
+    for (Eigen::Index i = existing.size(); i < keypoints.keypoints.cols();
+         ++i) {
+      appended.emplace_back(keypoints.keypoints.col(i));
+    }
+    database->AppendKeypoints(image_id, appended);
 
     auto keypoint = keypoints.keypoint_of_detection.begin();
     for (const size_t s : indices) {
@@ -365,7 +374,7 @@ std::vector<std::vector<uint32_t>> MatchingController::MergeAll(
       keypoint += num;
     }
     result->num_detections += detections.size();
-    result->num_appended += keypoints.keypoints.size() - existing.size();
+    result->num_appended += appended.size();
     result->num_snapped +=
         std::count_if(keypoints.keypoint_of_detection.begin(),
                       keypoints.keypoint_of_detection.end(),

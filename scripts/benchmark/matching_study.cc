@@ -209,17 +209,22 @@ void KeepBest(size_t num, std::vector<Match>* matches) {
   matches->resize(std::min(num, matches->size()));
 }
 
+Eigen::Matrix2Xd ToColumns(const std::vector<Eigen::Vector2d>& points) {
+  return Eigen::Map<const Eigen::Matrix2Xd>(
+      reinterpret_cast<const double*>(points.data()), 2, points.size());
+}
+
 // At most so many, chosen at random.
-std::vector<Eigen::Vector2d> Choose(std::vector<Eigen::Vector2d> keypoints) {
+Eigen::Matrix2Xd Choose(std::vector<Eigen::Vector2d> keypoints) {
   Random random(1);
   std::shuffle(keypoints.begin(), keypoints.end(), random);
   keypoints.resize(std::min(keypoints.size(), kMaxNumKeypoints));
-  return keypoints;
+  return ToColumns(keypoints);
 }
 
 // Mutual nearest neighbours among the keypoints of both images.
-std::vector<Match> MatchSparsely(const std::vector<Eigen::Vector2d>& keypoints1,
-                                 const std::vector<Eigen::Vector2d>& keypoints2,
+std::vector<Match> MatchSparsely(const Eigen::Matrix2Xd& keypoints1,
+                                 const Eigen::Matrix2Xd& keypoints2,
                                  const FeatureMap& features1,
                                  const FeatureMap& features2) {
   const DescribedPositions d1 = DescribePositions(keypoints1, features1);
@@ -238,8 +243,9 @@ std::vector<Match> MatchSparsely(const std::vector<Eigen::Vector2d>& keypoints1,
     const float score = similarities.row(i).maxCoeff(&j);
     similarities.col(j).maxCoeff(&back);
     if (back == i)
-      matches.push_back(
-          {keypoints1[d1.positions[i]], keypoints2[d2.positions[j]], score});
+      matches.push_back({keypoints1.col(d1.positions[i]),
+                         keypoints2.col(d2.positions[j]),
+                         score});
   }
   return matches;
 }
@@ -299,7 +305,7 @@ class Study {
       std::vector<Match> matches;
       for (const DenseMatch& match : found) {
         matches.push_back(
-            {keypoints1[match.keypoint], match.xy, match.probability});
+            {keypoints1.col(match.keypoint), match.xy, match.probability});
       }
       return matches;
     };
@@ -317,8 +323,8 @@ class Study {
     std::vector<Match> coarse_to_fine = to_matches(
         MatchCoarseToFine(keypoints1, features1, features2, options));
     lap("coarse to fine");
-    std::vector<Match> sparse =
-        MatchSparsely(keypoints1, all2, features1.fine, features2.fine);
+    std::vector<Match> sparse = MatchSparsely(
+        keypoints1, ToColumns(all2), features1.fine, features2.fine);
     lap("sparse-to-sparse");
 
     methods["sparse-to-dense"].Add(dense, homography);

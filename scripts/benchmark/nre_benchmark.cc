@@ -111,6 +111,11 @@ void BM_FineMaps1000Windows(benchmark::State& state) {
 
 // 1000 positions of the query in itself, there and back.
 
+Eigen::Matrix2Xd QueryKeypoints() {
+  const std::vector<Eigen::Vector2d>& xys = GetQuery().xys;
+  return Eigen::Map<const Eigen::Matrix2Xd>(xys[0].data(), 2, xys.size());
+}
+
 MatchingOptions QueryMatchingOptions() {
   MatchingOptions options;
   options.softmax_scale = GetQuery().preset.fine_softmax_scale;
@@ -121,7 +126,7 @@ MatchingOptions QueryMatchingOptions() {
 void BM_MatchDensely1000(benchmark::State& state) {
   const Query& query = GetQuery();
   for (auto _ : state) {
-    benchmark::DoNotOptimize(MatchDensely(query.xys,
+    benchmark::DoNotOptimize(MatchDensely(QueryKeypoints(),
                                           query.fine_features,
                                           query.fine_features,
                                           QueryMatchingOptions()));
@@ -133,7 +138,7 @@ void BM_MatchCoarseToFine1000(benchmark::State& state) {
   const ImageFeatures features = {query.coarse_features, query.fine_features};
   for (auto _ : state) {
     benchmark::DoNotOptimize(MatchCoarseToFine(
-        query.xys, features, features, QueryMatchingOptions()));
+        QueryKeypoints(), features, features, QueryMatchingOptions()));
   }
 }
 

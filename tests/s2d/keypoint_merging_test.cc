@@ -1,6 +1,7 @@
 #include "s2d/keypoint_merging.h"
 
 #include <algorithm>
+#include <limits>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -18,17 +19,19 @@ MergingOptions Radii(double snap, double merge) {
 }
 
 TEST(KeypointMergingTest, SnapsToTheNearestExistingKeypoint) {
-  const std::vector<Eigen::Vector2d> existing = {{10.0, 10.0}, {12.0, 10.0}};
+  const Eigen::Matrix2Xd existing =
+      (Eigen::Matrix2d() << 10.0, 12.0, 10.0, 10.0).finished();
   const MergedKeypoints merged = MergeDetections(
       existing,
       {{{10.9, 10.0}, 1.0f}, {{11.1, 10.0}, 1.0f}, {{10.0, 11.6}, 1.0f}},
       Radii(1.5, 2.0));
   EXPECT_EQ(merged.keypoint_of_detection, (std::vector<size_t>{0, 1, 2}));
-  ASSERT_EQ(merged.keypoints.size(), 3);
-  EXPECT_EQ(merged.keypoints[0], existing[0]);
-  EXPECT_EQ(merged.keypoints[1], existing[1]);
-  EXPECT_NEAR(
-      (merged.keypoints[2] - Eigen::Vector2d(10.0, 11.6)).norm(), 0.0, 1e-6);
+  ASSERT_EQ(merged.keypoints.cols(), 3);
+  EXPECT_EQ(merged.keypoints.col(0), existing.col(0));
+  EXPECT_EQ(merged.keypoints.col(1), existing.col(1));
+  EXPECT_NEAR((merged.keypoints.col(2) - Eigen::Vector2d(10.0, 11.6)).norm(),
+              0.0,
+              1e-6);
 }
 
 TEST(KeypointMergingTest, MergesAroundTheBestAndTakesTheWeightedMean) {
@@ -39,7 +42,7 @@ TEST(KeypointMergingTest, MergesAroundTheBestAndTakesTheWeightedMean) {
       {{{0.0, 5.0}, 1.0f}, {{1.5, 5.0}, 2.0f}, {{3.0, 5.0}, 1.0f}},
       Radii(1.0, 2.0));
   EXPECT_EQ(merged.keypoint_of_detection, (std::vector<size_t>{0, 0, 0}));
-  EXPECT_NEAR(merged.keypoints[0].x(), (0.0 + 2.0 * 1.5 + 3.0) / 4.0, 1e-6);
+  EXPECT_NEAR(merged.keypoints.col(0).x(), (0.0 + 2.0 * 1.5 + 3.0) / 4.0, 1e-6);
   // With the best at one end, the other end is a keypoint of its own.
   const MergedKeypoints apart = MergeDetections(
       {},
@@ -52,8 +55,8 @@ TEST(KeypointMergingTest, MergesAroundTheBestAndTakesTheWeightedMean) {
 TEST(KeypointMergingTest, IsWhatComparingAllPairsGives) {
   std::mt19937 random(1);
   std::uniform_real_distribution<double> place(-20.0, 60.0);
-  std::vector<Eigen::Vector2d> existing(100);
-  for (Eigen::Vector2d& xy : existing) xy = {place(random), place(random)};
+  Eigen::Matrix2Xd existing(2, 100);
+  for (double& coordinate : existing.reshaped()) coordinate = place(random);
   std::vector<Detection> detections(800);
   for (size_t i = 0; i < detections.size(); ++i) {
     detections[i] = {{place(random), place(random)},
@@ -73,19 +76,22 @@ TEST(KeypointMergingTest, IsWhatComparingAllPairsGives) {
         return (xy - detection.xy).norm() <= radius;
       };
     };
-    if (std::none_of(existing.begin(), existing.end(), within(1.5)) &&
+    if (std::none_of(existing.colwise().begin(),
+                     existing.colwise().end(),
+                     within(1.5)) &&
         std::none_of(centers.begin(), centers.end(), within(2.5))) {
       centers.push_back(detection.xy);
     }
   }
-  EXPECT_EQ(merged.keypoints.size(), existing.size() + centers.size());
+  EXPECT_EQ(merged.keypoints.cols(), existing.cols() + centers.size());
   EXPECT_GT(centers.size(), 50);
 
   std::vector<Detection> reversed(detections.rbegin(), detections.rend());
   const MergedKeypoints again = MergeDetections(existing, reversed, options);
-  ASSERT_EQ(again.keypoints.size(), merged.keypoints.size());
-  for (size_t i = 0; i < merged.keypoints.size(); ++i) {
-    EXPECT_NEAR((again.keypoints[i] - merged.keypoints[i]).norm(), 0.0, 1e-9);
+  ASSERT_EQ(again.keypoints.cols(), merged.keypoints.cols());
+  for (Eigen::Index i = 0; i < merged.keypoints.cols(); ++i) {
+    EXPECT_NEAR(
+        (again.keypoints.col(i) - merged.keypoints.col(i)).norm(), 0.0, 1e-9);
   }
   for (size_t i = 0; i < detections.size(); ++i) {
     EXPECT_EQ(again.keypoint_of_detection[detections.size() - 1 - i],
@@ -95,15 +101,24 @@ TEST(KeypointMergingTest, IsWhatComparingAllPairsGives) {
 
 TEST(KeypointMergingTest, ZeroRadiiMergeOnlyWhatIsEqual) {
   const MergedKeypoints merged = MergeDetections(
-      {{1.0, 1.0}},
+      Eigen::Vector2d(1.0, 1.0),
       {{{1.0, 1.0}, 1.0f}, {{2.0, 2.0}, 1.0f}, {{2.0, 2.0}, 1.0f}},
       Radii(0.0, 0.0));
   EXPECT_EQ(merged.keypoint_of_detection, (std::vector<size_t>{0, 1, 1}));
 }
 
+TEST(KeypointMergingTest, KeypointsThatAreNowhere) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  Eigen::Matrix2Xd existing(2, 3);
+  existing << kNan, 1e300, 1.0, 0.0, -1e300, 1.0;
+  const MergedKeypoints merged =
+      MergeDetections(existing, {{{1.0, 1.2}, 1.0f}}, Radii(1.0, 1.0));
+  EXPECT_EQ(merged.keypoint_of_detection, (std::vector<size_t>{2}));
+}
+
 TEST(KeypointMergingTest, InvalidOptions) {
   EXPECT_THROW(MergeDetections({}, {}, Radii(-1.0, 1.0)), InputError);
-  EXPECT_TRUE(MergeDetections({}, {}, Radii(1.0, 1.0)).keypoints.empty());
+  EXPECT_EQ(MergeDetections({}, {}, Radii(1.0, 1.0)).keypoints.cols(), 0);
 }
 
 }  // namespace

@@ -86,12 +86,15 @@ ImageFeatures BothFeatures(const Field& field, const Place& place) {
   return {Features(field, place, kCoarseStride), Features(field, place)};
 }
 
-std::vector<Eigen::Vector2d> RandomKeypoints(int num) {
+Eigen::Matrix2Xd RandomKeypoints(int num) {
   std::mt19937 random(5);
   std::uniform_real_distribution<double> x(30.0, kStride * kWidth - 30.0);
   std::uniform_real_distribution<double> y(30.0, kStride * kHeight - 30.0);
-  std::vector<Eigen::Vector2d> keypoints(num);
-  for (Eigen::Vector2d& keypoint : keypoints) keypoint = {x(random), y(random)};
+  Eigen::Matrix2Xd keypoints(2, num);
+  for (int i = 0; i < num; ++i) {
+    const double keypoint_x = x(random);
+    keypoints.col(i) << keypoint_x, y(random);
+  }
   return keypoints;
 }
 
@@ -112,14 +115,14 @@ TEST(MatchingTest, FindsAShiftBelowTheCell) {
   const FeatureMap features2 = Features(field, [&](const Eigen::Vector2d& xy) {
     return Eigen::Vector2d(xy - shift);
   });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(100);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(100);
   const std::vector<DenseMatch> matches =
       MatchDensely(keypoints, features1, features2, Options());
-  ASSERT_EQ(matches.size(), keypoints.size());
+  ASSERT_EQ(matches.size(), keypoints.cols());
   double sum = 0.0;
   for (size_t i = 0; i < matches.size(); ++i) {
     EXPECT_EQ(matches[i].keypoint, i);
-    const double error = (matches[i].xy - keypoints[i] - shift).norm();
+    const double error = (matches[i].xy - keypoints.col(i) - shift).norm();
     EXPECT_LT(error, 0.25 * kStride);
     sum += error;
     EXPECT_GT(matches[i].probability, 0.0f);
@@ -147,8 +150,8 @@ TEST(MatchingTest, RefinesAQuadraticFunctionExactly) {
           static_cast<float>(-0.001 * d.dot(curvature * d));
     }
   }
-  const std::vector<DenseMatch> matches =
-      MatchDensely({{50.0, 50.0}}, features1, features2, Options());
+  const std::vector<DenseMatch> matches = MatchDensely(
+      Eigen::Vector2d(50.0, 50.0), features1, features2, Options());
   ASSERT_EQ(matches.size(), 1);
   EXPECT_LT((features2.map_from_image * matches[0].xy - top).norm(), 1e-4);
 }
@@ -156,8 +159,10 @@ TEST(MatchingTest, RefinesAQuadraticFunctionExactly) {
 TEST(MatchingTest, KeypointsOutsideHaveNoMatch) {
   const Field field(1);
   const FeatureMap features = Features(field, Here);
-  const std::vector<DenseMatch> matches = MatchDensely(
-      {{-5.0, 20.0}, {50.0, 50.0}, {20.0, 1e6}}, features, features, Options());
+  Eigen::Matrix2Xd keypoints(2, 3);
+  keypoints << -5.0, 50.0, 20.0, 20.0, 50.0, 1e6;
+  const std::vector<DenseMatch> matches =
+      MatchDensely(keypoints, features, features, Options());
   ASSERT_EQ(matches.size(), 1);
   EXPECT_EQ(matches[0].keypoint, 1);
   EXPECT_TRUE(MatchDensely({}, features, features, MatchingOptions()).empty());
@@ -172,17 +177,17 @@ TEST(MatchingTest, CyclesComeBackOnlyWhereBothShowTheSame) {
   const FeatureMap features2 = Features(field, [&](const Eigen::Vector2d& xy) {
     return Eigen::Vector2d(xy.x() < middle ? xy.x() : xy.x() + 1e4, xy.y());
   });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(200);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(200);
   MatchingOptions options = Options();
   options.max_cycle_error_px = 4.0;
   int num_left = 0;
-  for (const Eigen::Vector2d& keypoint : keypoints) {
+  for (const Eigen::Vector2d keypoint : keypoints.colwise()) {
     num_left += keypoint.x() < middle;
   }
   int num_kept = 0, num_wrong = 0;
   for (const DenseMatch& match :
        MatchDensely(keypoints, features1, features2, options)) {
-    const Eigen::Vector2d& keypoint = keypoints[match.keypoint];
+    const Eigen::Vector2d keypoint = keypoints.col(match.keypoint);
     num_kept += keypoint.x() < middle;
     num_wrong += keypoint.x() > middle + 2.0 * kStride;
   }
@@ -196,15 +201,15 @@ TEST(MatchingTest, RatioAndConfidenceAreThoseOfTheWholeMap) {
   const FeatureMap features2 = Features(field, [](const Eigen::Vector2d& xy) {
     return Eigen::Vector2d(1.1 * xy.x() + 4.0, 0.9 * xy.y());
   });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(60);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(60);
   MatchingOptions options = Options();
   options.max_ratio = 0.9;
   options.ratio_rank = 0.006;
   options.min_probability = 0.05;
   std::vector<size_t> expected;
   std::vector<float> descriptor(kChannels);
-  for (size_t i = 0; i < keypoints.size(); ++i) {
-    ASSERT_TRUE(features1.Sample(keypoints[i], descriptor.data()));
+  for (Eigen::Index i = 0; i < keypoints.cols(); ++i) {
+    ASSERT_TRUE(features1.Sample(keypoints.col(i), descriptor.data()));
     std::vector<double> sorted(kWidth * kHeight);
     double sum = 0.0;
     for (size_t k = 0; k < sorted.size(); ++k) {
@@ -243,7 +248,7 @@ TEST(MatchingTest, CyclesCorrectMatchesInImagesOfAnySize) {
   }
   MatchingOptions options = Options();
   options.max_cycle_error_px = 4.0;
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(100);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(100);
   const auto expect_scaled = [](const std::vector<DenseMatch>& matches,
                                 const std::vector<DenseMatch>& scaled) {
     ASSERT_EQ(matches.size(), scaled.size());
@@ -308,7 +313,7 @@ TEST(MatchingTest, CoarseToFineFindsWhatAllFineCellsHave) {
   const ImageFeatures features2 = BothFeatures(
       field,
       [&](const Eigen::Vector2d& xy) { return Eigen::Vector2d(xy - shift); });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(100);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(100);
   for (const double max_cycle_error_px : {4.0, 1e9}) {
     MatchingOptions options = Options();
     options.max_cycle_error_px = max_cycle_error_px;
@@ -316,8 +321,8 @@ TEST(MatchingTest, CoarseToFineFindsWhatAllFineCellsHave) {
         MatchDensely(keypoints, features1.fine, features2.fine, options);
     const std::vector<DenseMatch> matches =
         MatchCoarseToFine(keypoints, features1, features2, options);
-    ASSERT_EQ(matches.size(), keypoints.size());
-    ASSERT_EQ(expected.size(), keypoints.size());
+    ASSERT_EQ(matches.size(), keypoints.cols());
+    ASSERT_EQ(expected.size(), keypoints.cols());
     for (size_t i = 0; i < matches.size(); ++i) {
       EXPECT_EQ(matches[i].keypoint, i);
       EXPECT_LT((matches[i].xy - expected[i].xy).norm(), 1e-9);
@@ -334,7 +339,7 @@ TEST(MatchingTest, CoarseToFineSearchesAWindow) {
       BothFeatures(field, [](const Eigen::Vector2d& xy) {
         return Eigen::Vector2d(1.1 * xy.x() + 4.0, 0.9 * xy.y());
       });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(40);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(40);
   MatchingOptions options = Options();
   options.window_size = 2.0;
   const std::vector<DenseMatch> matches =
@@ -345,15 +350,18 @@ TEST(MatchingTest, CoarseToFineSearchesAWindow) {
     return MatchDensely(
         keypoints, features1.coarse, features2.coarse, coarse_options);
   }();
-  ASSERT_EQ(matches.size(), keypoints.size());
+  ASSERT_EQ(matches.size(), keypoints.cols());
   const FeatureMap& coarse = features2.coarse;
   const FeatureMap& fine = features2.fine;
   for (size_t i = 0; i < matches.size(); ++i) {
     const Eigen::Vector2d center = fine.map_from_image * coarse_matches[i].xy;
-    const std::vector<double> coarse_logits = Logits(
-        keypoints[i], features1.coarse, coarse, options.coarse_softmax_scale);
+    const std::vector<double> coarse_logits =
+        Logits(keypoints.col(i),
+               features1.coarse,
+               coarse,
+               options.coarse_softmax_scale);
     const std::vector<double> logits =
-        Logits(keypoints[i], features1.fine, fine, options.softmax_scale);
+        Logits(keypoints.col(i), features1.fine, fine, options.softmax_scale);
     double mass = 0.0, sum = 0.0, best = -1e9;
     Eigen::Vector2d best_cell(-1.0, -1.0);
     for (int y = 0; y < fine.height; ++y) {
@@ -391,24 +399,25 @@ TEST(MatchingTest, CoarseToFineMatchesUpToTheOutermostCoarseCells) {
   const ImageFeatures features = BothFeatures(field, Here);
   const double width = kStride * kWidth, height = kStride * kHeight;
   const double first = 0.5 * kCoarseStride;
-  std::vector<Eigen::Vector2d> keypoints;
+  Eigen::Matrix2Xd keypoints(2, 300);
   std::vector<size_t> expected;
   std::mt19937 random(7);
   std::uniform_real_distribution<double> u(-5.0, width + 5.0);
-  while (keypoints.size() < 300) {
+  for (Eigen::Index i = 0; i < keypoints.cols(); ++i) {
     const Eigen::Vector2d xy(u(random), u(random));
     if (xy.x() >= first && xy.y() >= first && xy.x() <= width - first &&
         xy.y() <= height - first) {
-      expected.push_back(keypoints.size());
+      expected.push_back(i);
     }
-    keypoints.push_back(xy);
+    keypoints.col(i) = xy;
   }
   const std::vector<DenseMatch> matches =
       MatchCoarseToFine(keypoints, features, features, Options());
   ASSERT_EQ(matches.size(), expected.size());
   for (size_t i = 0; i < matches.size(); ++i) {
     EXPECT_EQ(matches[i].keypoint, expected[i]);
-    EXPECT_LT((matches[i].xy - keypoints[expected[i]]).norm(), 0.25 * kStride);
+    EXPECT_LT((matches[i].xy - keypoints.col(expected[i])).norm(),
+              0.25 * kStride);
   }
 }
 
@@ -421,7 +430,7 @@ TEST(MatchingTest, CoarseToFineChecksCyclesAndProbabilities) {
       BothFeatures(field, [&](const Eigen::Vector2d& xy) {
         return Eigen::Vector2d(xy.x() < middle ? xy.x() : xy.x() + 1e4, xy.y());
       });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(200);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(200);
   const MatchingOptions all = Options();
   const std::vector<DenseMatch> matches =
       MatchCoarseToFine(keypoints, features1, features2, all);
@@ -457,7 +466,7 @@ TEST(MatchingTest, CoarseToFineChecksCyclesAndProbabilities) {
     const std::vector<DenseMatch> back =
         MatchCoarseToFine({match.xy}, features2, features1, all);
     if (back.empty()) continue;
-    const Eigen::Vector2d error = back[0].xy - keypoints[match.keypoint];
+    const Eigen::Vector2d error = back[0].xy - keypoints.col(match.keypoint);
     if (error.norm() <= 4.0) {
       match.xy -= 0.4 * error;
       expected.push_back(match);
@@ -498,16 +507,16 @@ TEST(MatchingTest, CoarseToFineModesAreWhereverTheKeypointMayBe) {
 TEST(MatchingTest, CoarseToFineModesAreApart) {
   const Field field(3);
   const ImageFeatures features = BothFeatures(field, Here);
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(20);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(20);
   MatchingOptions options = Options();
   options.max_num_modes = 3;
   options.window_size = 50.0;
   const std::vector<DenseMatch> matches =
       MatchCoarseToFine(keypoints, features, features, options);
-  ASSERT_EQ(matches.size(), keypoints.size());
+  ASSERT_EQ(matches.size(), keypoints.cols());
   for (size_t i = 0; i < matches.size(); ++i) {
     EXPECT_EQ(matches[i].keypoint, i);
-    EXPECT_LT((matches[i].xy - keypoints[i]).norm(), 0.25 * kStride);
+    EXPECT_LT((matches[i].xy - keypoints.col(i)).norm(), 0.25 * kStride);
   }
 }
 
@@ -519,7 +528,7 @@ TEST(MatchingTest, CoarseToFineTakesTheRatioTestOfTheCoarseMap) {
       BothFeatures(field, [](const Eigen::Vector2d& xy) {
         return Eigen::Vector2d(1.1 * xy.x() + 4.0, 0.9 * xy.y());
       });
-  const std::vector<Eigen::Vector2d> keypoints = RandomKeypoints(60);
+  const Eigen::Matrix2Xd keypoints = RandomKeypoints(60);
   MatchingOptions options = Options();
   options.max_ratio = 0.75;
   options.ratio_rank = 0.02;
