@@ -330,6 +330,7 @@ KeypointMatches Database::ReadMatches(colmap::image_t image_id1,
                      "images " + std::to_string(image_id1) + " and " +
                      std::to_string(image_id2) + ".");
   }
+  if (num == 0) return {};
   std::memcpy(indices.data(), data.data(), data.size());
   const bool swapped = image_id1 > image_id2;
   KeypointMatches matches;

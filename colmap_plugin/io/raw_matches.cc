@@ -89,8 +89,9 @@ void RawMatchFile::Write(const std::string& name1,
                          const std::string& name2,
                          uint64_t keypoints_hash,
                          const std::vector<RawMatch>& matches) {
-  std::vector<char> blob(matches.size() * sizeof(RawMatch));
-  std::memcpy(blob.data(), matches.data(), blob.size());
+  const char* bytes = reinterpret_cast<const char*>(matches.data());
+  const std::vector<char> blob(bytes,
+                               bytes + matches.size() * sizeof(RawMatch));
   SqliteStatement row(
       database_, path_, "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?);");
   row.BindText(1, name1);
@@ -111,6 +112,7 @@ std::vector<RawMatch> RawMatchFile::Read(const std::string& name1,
   row.Step();
   const std::vector<char> blob = row.Blob(0);
   std::vector<RawMatch> matches(blob.size() / sizeof(RawMatch));
+  if (matches.empty()) return matches;
   std::memcpy(matches.data(), blob.data(), matches.size() * sizeof(RawMatch));
   return matches;
 }
