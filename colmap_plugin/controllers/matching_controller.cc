@@ -64,7 +64,7 @@ KeypointMatches ChooseOneToOne(std::vector<Candidate> candidates) {
 // along the pairs (Cuthill, McKee, ACM 1969). Names say little about what is
 // paired.
 std::map<std::string, size_t> NumberAlongPairs(
-    const std::vector<std::pair<std::string, std::string>>& pairs) {
+    const std::vector<ImagePair>& pairs) {
   std::map<std::string, size_t> ids;  // in the order of the names
   for (const auto& [first, second] : pairs) {
     ids.emplace(first, 0);
@@ -107,12 +107,12 @@ bool MatchingControllerOptions::Check() const {
 }
 
 std::vector<Search> PlanSearches(
-    const std::vector<std::pair<std::string, std::string>>& pairs,
+    const std::vector<ImagePair>& pairs,
     bool both_directions,
     const std::set<std::string>& names_with_keypoints,
     size_t max_num_cached_images,
-    std::vector<std::pair<std::string, std::string>>* without_keypoints) {
-  std::set<std::pair<std::string, std::string>> searches;
+    std::vector<ImagePair>* without_keypoints) {
+  std::set<ImagePair> searches;
   for (const auto& [first, second] : pairs) {
     const bool forth = names_with_keypoints.count(first) > 0;
     const bool back =
@@ -274,7 +274,7 @@ WriteResult MatchingController::Write(
   const std::vector<std::vector<uint32_t>> merged =
       MergeAll(searches, file, database, &result);
 
-  std::map<std::pair<std::string, std::string>, Pair> by_names;
+  std::map<ImagePair, Pair> by_names;
   for (size_t s = 0; s < searches.size(); ++s) {
     const auto [first, second] = std::minmax(searches[s].from, searches[s].to);
     Pair& pair = by_names[{first, second}];
@@ -347,10 +347,12 @@ std::vector<std::vector<uint32_t>> MatchingController::MergeAll(
     CheckStop();
     std::vector<Detection> detections;
     for (const size_t s : indices) {
-      for (const RawMatch& match :
-           file.Read(searches[s].from, searches[s].to)) {
+      const std::vector<RawMatch> matches =
+          file.Read(searches[s].from, searches[s].to);
+      for (const RawMatch& match : matches) {
         detections.push_back({{match.x, match.y}, match.score});
       }
+      merged[s].resize(matches.size());
     }
     const colmap::image_t image_id = ImageOf(name).image_id;
     const std::vector<Eigen::Vector2d> existing =
@@ -369,9 +371,9 @@ std::vector<std::vector<uint32_t>> MatchingController::MergeAll(
 
     auto keypoint = keypoints.keypoint_of_detection.begin();
     for (const size_t s : indices) {
-      const size_t num = file.Read(searches[s].from, searches[s].to).size();
-      merged[s].assign(keypoint, keypoint + num);
-      keypoint += num;
+      for (uint32_t& index : merged[s]) {
+        index = static_cast<uint32_t>(*keypoint++);
+      }
     }
     result->num_detections += detections.size();
     result->num_appended += appended.size();

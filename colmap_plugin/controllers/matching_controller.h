@@ -65,11 +65,11 @@ struct Search {
 // few images at a time. Pairs neither of whose images has keypoints are
 // collected in `without_keypoints`.
 std::vector<Search> PlanSearches(
-    const std::vector<std::pair<std::string, std::string>>& pairs,
+    const std::vector<ImagePair>& pairs,
     bool both_directions,
     const std::set<std::string>& names_with_keypoints,
     size_t max_num_cached_images,
-    std::vector<std::pair<std::string, std::string>>* without_keypoints);
+    std::vector<ImagePair>* without_keypoints);
 
 // What was found of a search.
 struct SearchResult {

@@ -1,5 +1,6 @@
 #include "colmap_plugin/exe/database_output.h"
 
+#include "colmap_plugin/exe/messages.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -17,11 +18,19 @@ void AddDatabaseOutputOptions(DatabaseOutputOptions* options,
               "1: write into the database itself, in one transaction");
 }
 
+void AddVerificationOptions(VerificationOptions* options,
+                            OptionParser* parser) {
+  parser->Add("TwoViewGeometry.max_error_px",
+              &options->max_error_px,
+              "inlier threshold of COLMAP's geometric verification");
+  parser->Add("TwoViewGeometry.min_num_inliers",
+              &options->min_num_inliers,
+              "pairs with fewer matches that agree are not verified");
+}
+
 DatabaseOutput::DatabaseOutput(const DatabaseOutputOptions& options)
     : options_(options) {
-  if (options.database_path.empty()) {
-    throw InputError("--database_path is missing.");
-  }
+  Require(options.database_path, "database_path");
   if (options.output_database_path.empty() != options.in_place) {
     throw InputError(
         "Say where to write: either --output_database_path, a new file, or "

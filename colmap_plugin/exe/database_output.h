@@ -21,6 +21,9 @@ struct DatabaseOutputOptions {
 void AddDatabaseOutputOptions(DatabaseOutputOptions* options,
                               OptionParser* parser);
 
+// Of the geometric verification of matches before they are written.
+void AddVerificationOptions(VerificationOptions* options, OptionParser* parser);
+
 class DatabaseOutput {
  public:
   // Throws InputError unless the options say where to write, and if nothing can

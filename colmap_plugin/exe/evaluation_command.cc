@@ -152,15 +152,6 @@ void FindDepths(const colmap::Reconstruction& model,
   }
 }
 
-Poses PosesOf(const colmap::Reconstruction& model) {
-  Poses poses;
-  for (const colmap::image_t id : RegisteredImages(model)) {
-    const colmap::Image& image = model.Image(id);
-    poses[image.Name()] = CamFromWorld(image);
-  }
-  return poses;
-}
-
 std::vector<TrueQuery> ReadTruth(const EvaluatorOptions& options,
                                  const std::vector<PoseThreshold>& thresholds) {
   const std::vector<Query> list = options.query_list_path.empty()

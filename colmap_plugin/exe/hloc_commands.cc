@@ -237,16 +237,6 @@ void CheckOptions(const ImporterOptions& options) {
   }
 }
 
-std::vector<ImagePair> ReadImagePairs(const std::string& path) {
-  std::vector<ImagePair> pairs;
-  for (const auto& [name1, others] : ReadPairs(path)) {
-    for (const std::string& name2 : others) {
-      pairs.emplace_back(name1, name2);
-    }
-  }
-  return pairs;
-}
-
 // The pairs that a file has, each once, whatever its order.
 std::vector<ImagePair> EachOnce(const std::vector<ImagePair>& pairs,
                                 const std::string& path) {
@@ -524,12 +514,7 @@ int RunHlocMatchesImporter(int argc, char** argv) {
     parser.Add("random_seed",
                &options.random_seed,
                "same seed, same result, whatever the number of threads");
-    parser.Add("TwoViewGeometry.max_error_px",
-               &options.verification.max_error_px,
-               "inlier threshold of COLMAP's geometric verification");
-    parser.Add("TwoViewGeometry.min_num_inliers",
-               &options.verification.min_num_inliers,
-               "pairs with fewer matches that agree are not verified");
+    AddVerificationOptions(&options.verification, &parser);
     if (!parser.Parse(argc, argv)) {
       return kExitDone;
     }

@@ -30,8 +30,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using NamePairs = std::vector<std::pair<std::string, std::string>>;
-
 struct CommandOptions {
   DatabaseOutputOptions output;
   std::string image_path;
@@ -103,12 +101,7 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
               &matching.merge_radius_cells,
               "what is found so near to a better detection becomes one new "
               "keypoint with it");
-  parser->Add("TwoViewGeometry.max_error_px",
-              &matching.verification.max_error_px,
-              "inlier threshold of COLMAP's geometric verification");
-  parser->Add("TwoViewGeometry.min_num_inliers",
-              &matching.verification.min_num_inliers,
-              "pairs with fewer matches that agree are not verified");
+  AddVerificationOptions(&matching.verification, parser);
 }
 
 void CheckOptions(const CommandOptions& options) {
@@ -127,18 +120,16 @@ void CheckOptions(const CommandOptions& options) {
   }
 }
 
-// In the order of the file, or each with each.
-NamePairs ReadNamePairs(const CommandOptions& options,
-                        const Database& database) {
-  NamePairs pairs;
+// Those of the file, or each with each.
+std::vector<ImagePair> ReadPairsToMatch(const CommandOptions& options,
+                                        const Database& database) {
+  std::vector<ImagePair> pairs;
   if (!options.pairs_path.empty()) {
-    for (const auto& [first, others] : ReadPairs(options.pairs_path)) {
-      for (const std::string& second : others) {
-        if (first == second) {
-          throw InputError("The pairs file " + options.pairs_path +
-                           " pairs the image " + first + " with itself.");
-        }
-        pairs.emplace_back(first, second);
+    pairs = ReadImagePairs(options.pairs_path);
+    for (const auto& [first, second] : pairs) {
+      if (first == second) {
+        throw InputError("The pairs file " + options.pairs_path +
+                         " pairs the image " + first + " with itself.");
       }
     }
     return pairs;
@@ -164,7 +155,7 @@ NamePairs ReadNamePairs(const CommandOptions& options,
 
 // The images of all pairs. Throws InputError unless the database has them, with
 // a usable camera, and their files are there.
-std::vector<Query> ReadImages(const NamePairs& pairs,
+std::vector<Query> ReadImages(const std::vector<ImagePair>& pairs,
                               const std::string& image_path,
                               const Database& database) {
   std::set<std::string> names;
@@ -195,7 +186,7 @@ std::vector<Query> ReadImages(const NamePairs& pairs,
 }
 
 std::vector<Search> Plan(const CommandOptions& options,
-                         const NamePairs& pairs,
+                         const std::vector<ImagePair>& pairs,
                          const std::vector<Query>& images,
                          const Database& database) {
   std::set<std::string> with_keypoints;
@@ -204,7 +195,7 @@ std::vector<Search> Plan(const CommandOptions& options,
       with_keypoints.insert(image.name);
     }
   }
-  NamePairs without;
+  std::vector<ImagePair> without;
   std::vector<Search> searches =
       PlanSearches(pairs,
                    options.both_directions,
@@ -311,7 +302,7 @@ WriteResult WriteAll(const CommandOptions& options,
                      MatchingController* controller) {
   std::unique_ptr<Progress> progress;
   if (options.log_level == 1) {
-    std::set<NamePairs::value_type> pairs;
+    std::set<ImagePair> pairs;
     for (const Search& search : searches) {
       pairs.insert(std::minmax(search.from, search.to));
     }
@@ -372,7 +363,7 @@ int Match(const CommandOptions& options, const std::atomic<bool>& stop) {
   const DatabaseOutput output(options.output);
   auto database = std::make_unique<Database>(options.output.database_path,
                                              Database::Mode::kReadOnly);
-  const NamePairs pairs = ReadNamePairs(options, *database);
+  const std::vector<ImagePair> pairs = ReadPairsToMatch(options, *database);
   const std::vector<Query> images =
       ReadImages(pairs, options.image_path, *database);
   const std::vector<Search> searches = Plan(options, pairs, images, *database);

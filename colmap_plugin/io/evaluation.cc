@@ -212,6 +212,27 @@ std::optional<double> MedianSceneDepth(const colmap::Reconstruction& model,
   return Median(depths);
 }
 
+Poses PosesOf(const colmap::Reconstruction& model) {
+  Poses poses;
+  for (const colmap::image_t id : RegisteredImages(model)) {
+    const colmap::Image& image = model.Image(id);
+    poses[image.Name()] = CamFromWorld(image);
+  }
+  return poses;
+}
+
+Eigen::VectorXd AlignedCenterErrors(const colmap::Reconstruction& model,
+                                    const Poses& true_poses) {
+  const Poses poses = PosesOf(model);
+  Eigen::Matrix3Xd centers(3, poses.size()), true_centers(3, poses.size());
+  Eigen::Index i = 0;
+  for (const auto& [name, pose] : poses) {
+    centers.col(i) = ProjectionCenter(pose);
+    true_centers.col(i++) = ProjectionCenter(true_poses.at(name));
+  }
+  return AlignedDistances(centers, true_centers);
+}
+
 std::string FormatEvaluation(const std::vector<MethodResult>& methods,
                              const std::vector<PoseThreshold>& thresholds) {
   std::vector<std::vector<std::string>> rows;

@@ -50,6 +50,15 @@ std::optional<double> MedianSceneDepth(const colmap::Reconstruction& model,
                                        const Rigid3d& cam_from_world,
                                        const colmap::Camera* camera);
 
+// Poses of a model's registered images.
+Poses PosesOf(const colmap::Reconstruction& model);
+
+// Distances of the centres of a model's registered images from those of their
+// true poses, which must be there, after the similarity that brings them
+// nearest (see AlignedDistances()).
+Eigen::VectorXd AlignedCenterErrors(const colmap::Reconstruction& model,
+                                    const Poses& true_poses);
+
 // For people: one column per method.
 std::string FormatEvaluation(const std::vector<MethodResult>& methods,
                              const std::vector<PoseThreshold>& thresholds);

@@ -8,6 +8,7 @@
 
 #include "colmap_plugin/compat/two_view_geometry.h"
 #include "colmap_plugin/io/hdf5.h"
+#include "colmap_plugin/io/lists.h"
 
 namespace nre {
 
@@ -53,9 +54,6 @@ class HlocFeaturesFile {
  private:
   Hdf5File file_;
 };
-
-// Two images by name.
-using ImagePair = std::pair<std::string, std::string>;
 
 // A matches file. A pair's group is called `a/b`, in old files `a_b`, with each
 // / in the images' names a and b replaced by -. It has

@@ -285,6 +285,16 @@ Pairs ReadPairs(const std::string& path) {
   return pairs;
 }
 
+std::vector<ImagePair> ReadImagePairs(const std::string& path) {
+  std::vector<ImagePair> pairs;
+  for (const auto& [first, others] : ReadPairs(path)) {
+    for (const std::string& second : others) {
+      pairs.emplace_back(first, second);
+    }
+  }
+  return pairs;
+}
+
 Poses ReadPoses(const std::string& path) {
   Poses poses;
   for (const Line& line : ReadLines(path, "file of poses")) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "colmap_plugin/compat/reconstruction.h"
@@ -55,6 +56,12 @@ using Pairs = std::map<std::string, std::vector<std::string>>;
 // Reads hloc's pairs file: `query reference` per line. Throws InputError, with
 // the line, if it cannot be read or a line does not have two names.
 Pairs ReadPairs(const std::string& path);
+
+// Two images by name.
+using ImagePair = std::pair<std::string, std::string>;
+
+// The same as a list, by the first names.
+std::vector<ImagePair> ReadImagePairs(const std::string& path);
 
 // Poses (cam_from_world) of images by name.
 using Poses = std::map<std::string, Rigid3d>;

@@ -14,10 +14,10 @@
 #include <Eigen/Core>
 
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/io/evaluation.h"
 #include "colmap_plugin/io/lists.h"
 #include "nre/error.h"
 #include "nre/pose_evaluation.h"
-#include "nre/rigid3.h"
 
 namespace nre {
 namespace {
@@ -27,21 +27,12 @@ void Run(const std::string& scene, const std::string& path) {
   colmap::Reconstruction map, model;
   ReadModel(scene + "/map", &map);
   ReadModel(path, &model);
-  for (const colmap::image_t id : RegisteredImages(map)) {
-    truth[map.Image(id).Name()] = CamFromWorld(map.Image(id));
-  }
-  const std::vector<colmap::image_t> ids = RegisteredImages(model);
-  Eigen::Matrix3Xd centers(3, ids.size()), true_centers(3, ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const colmap::Image& image = model.Image(ids[i]);
-    centers.col(i) = ProjectionCenter(CamFromWorld(image));
-    true_centers.col(i) = ProjectionCenter(truth.at(image.Name()));
-  }
-  const Eigen::VectorXd errors = AlignedDistances(centers, true_centers);
+  truth.merge(PosesOf(map));
+  const Eigen::VectorXd errors = AlignedCenterErrors(model, truth);
   std::printf(
       "%zu of %zu images, %zu points, %.2f observations each, %.3f px, centres "
       "off by %.2f cm (median), %.2f (mean), %.2f (max)\n",
-      ids.size(),
+      static_cast<size_t>(errors.size()),
       truth.size(),
       static_cast<size_t>(model.NumPoints3D()),
       model.ComputeMeanTrackLength(),

@@ -12,9 +12,8 @@
 #include <gtest/gtest.h>
 
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/io/evaluation.h"
 #include "colmap_plugin/io/lists.h"
-#include "nre/pose_evaluation.h"
-#include "nre/rigid3.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
 namespace nre {
@@ -39,9 +38,7 @@ class RealMatching : public testing::TestWithParam<std::string> {
     Poses poses = ReadPoses(data_ + "/queries_gt.txt");
     colmap::Reconstruction map;
     ReadModel(data_ + "/map", &map);
-    for (const colmap::image_t id : RegisteredImages(map)) {
-      poses[map.Image(id).Name()] = CamFromWorld(map.Image(id));
-    }
+    poses.merge(PosesOf(map));
     return poses;
   }
 
@@ -94,15 +91,8 @@ TEST_P(RealMatching, TheStockMapperReconstructsAllImages) {
 
   colmap::Reconstruction model;
   ReadModel(folder_ / "sparse/0", &model);
-  const std::vector<colmap::image_t> ids = RegisteredImages(model);
-  ASSERT_EQ(ids.size(), truth.size());
-  Eigen::Matrix3Xd centers(3, ids.size()), true_centers(3, ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const colmap::Image& image = model.Image(ids[i]);
-    centers.col(i) = ProjectionCenter(CamFromWorld(image));
-    true_centers.col(i) = ProjectionCenter(truth.at(image.Name()));
-  }
-  const Eigen::VectorXd errors = AlignedDistances(centers, true_centers);
+  const Eigen::VectorXd errors = AlignedCenterErrors(model, truth);
+  ASSERT_EQ(static_cast<size_t>(errors.size()), truth.size());
   std::printf(
       "%s: centres off by %.2f cm at most, %.2f on the mean; %zu "
       "points, %.2f px\n",
