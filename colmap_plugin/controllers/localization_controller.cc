@@ -10,6 +10,7 @@
 #include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/camera_image.h"
 #include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
@@ -156,15 +157,11 @@ void LocalizationController::Estimate(const Query& query,
   }
 
   Stopwatch stopwatch;
-  const Image image =
-      ReadImage((std::filesystem::path(image_path_) / query.name).string());
-  if (image.width != camera->Width() || image.height != camera->Height()) {
-    throw InputError("its file has " + std::to_string(image.width) + "x" +
-                     std::to_string(image.height) +
-                     " pixels, but its camera is stated with " +
-                     std::to_string(camera->Width()) + "x" +
-                     std::to_string(camera->Height()));
-  }
+  const Image image = ReadCameraImage(image_path_,
+                                      query.name,
+                                      camera->Width(),
+                                      camera->Height(),
+                                      "its camera is stated with");
   result->read_ms = stopwatch.LapMs();
   View view =
       priors.focal_length.has_value()

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <tuple>
 
+#include "colmap_plugin/controllers/camera_image.h"
 #include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
@@ -243,17 +243,12 @@ SearchResult MatchingController::RunSearch(const Search& search,
 std::shared_ptr<const ImageFeatures> MatchingController::Extract(
     const std::string& name) const {
   try {
-    const Image pixels =
-        ReadImage((std::filesystem::path(image_path_) / name).string());
     const colmap::Camera& camera = ImageOf(name).camera;
-    if (pixels.width != CameraWidth(camera) ||
-        pixels.height != CameraHeight(camera)) {
-      throw InputError("its file has " + std::to_string(pixels.width) + "x" +
-                       std::to_string(pixels.height) +
-                       " pixels, but its camera in the database " +
-                       std::to_string(CameraWidth(camera)) + "x" +
-                       std::to_string(CameraHeight(camera)));
-    }
+    const Image pixels = ReadCameraImage(image_path_,
+                                         name,
+                                         CameraWidth(camera),
+                                         CameraHeight(camera),
+                                         "its camera in the database");
     auto features = std::make_shared<ImageFeatures>();
     features->coarse = preset_.coarse->Extract(pixels);
     features->fine = preset_.fine->Extract(pixels);

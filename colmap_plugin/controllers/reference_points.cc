@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <unordered_set>
 #include <utility>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
+#include "colmap_plugin/controllers/camera_image.h"
 #include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
 #include "s2d/image.h"
@@ -242,17 +242,12 @@ ReferenceCache::Description ReferenceCache::Describe(
     colmap::image_t image_id, const Zoom& zoom, const ImagePart* part) const {
   const colmap::Image& image = model_.Image(image_id);
   try {
-    Image pixels =
-        ReadImage((std::filesystem::path(image_path_) / image.Name()).string());
     const colmap::Camera& camera = model_.Camera(image.CameraId());
-    if (pixels.width != CameraWidth(camera) ||
-        pixels.height != CameraHeight(camera)) {
-      throw InputError("its file has " + std::to_string(pixels.width) + "x" +
-                       std::to_string(pixels.height) +
-                       " pixels, but its camera in the model " +
-                       std::to_string(CameraWidth(camera)) + "x" +
-                       std::to_string(CameraHeight(camera)));
-    }
+    Image pixels = ReadCameraImage(image_path_,
+                                   image.Name(),
+                                   CameraWidth(camera),
+                                   CameraHeight(camera),
+                                   "its camera in the model");
     const double coarse_scale = ReferenceScale(
         *preset_.coarse, pixels.width, pixels.height, zoom.coarse);
     const double fine_scale =
