@@ -178,6 +178,8 @@ class NetworkFeatures : public FeatureExtractor {
 std::vector<NetworkLevel> NetworkLevels(const std::string& network) {
   // Convolutions of stride 2 with padding leave the first cell on the first
   // pixel; after poolings it covers the first stride x stride pixels.
+  if (network == "compact_coarse") return {{0, 128, 8.0, 4.0}};
+  if (network == "compact_fine") return {{0, 48, 2.0, 1.0}};
   if (network == "nre_coarse") return {{0, 1280, 16.0, 0.5}};
   if (network == "nre_fine") return {{0, 288, 2.0, 0.5}};
   if (network == "s2dnet") {

@@ -18,15 +18,17 @@ namespace nre {
 // A network whose parameters are named as in the published checkpoints.
 class NetworkModule : public torch::nn::Module {
  public:
-  // image: [1, 3, height, width], normalised by ImageNet's mean and standard
-  // deviation. Returns [1, channels, height, width] each.
-  virtual std::vector<torch::Tensor> Forward(torch::Tensor image) = 0;
+  // images: [B, 3, height, width], normalised by ImageNet's mean and standard
+  // deviation. Returns [B, channels, height, width] each.
+  virtual std::vector<torch::Tensor> Forward(torch::Tensor images) = 0;
 
   // The smallest height and width for which every layer has an output.
   virtual int MinImageSize() const = 0;
 };
 
 // One definition per file.
+std::shared_ptr<NetworkModule> CreateCompactCoarse();
+std::shared_ptr<NetworkModule> CreateCompactFine();
 std::shared_ptr<NetworkModule> CreateNreCoarse();
 std::shared_ptr<NetworkModule> CreateNreFine();
 std::shared_ptr<NetworkModule> CreateS2dNet();

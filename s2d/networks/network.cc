@@ -20,6 +20,8 @@ Networks() {
   static const std::map<std::string,
                         std::function<std::shared_ptr<NetworkModule>()>>
       networks = {
+          {"compact_coarse", CreateCompactCoarse},
+          {"compact_fine", CreateCompactFine},
           {"nre_coarse", CreateNreCoarse},
           {"nre_fine", CreateNreFine},
           {"s2dnet", CreateS2dNet},

@@ -123,7 +123,7 @@ void Report(const Network& network,
   const double memory = PeakMemory() - before;
   const double seconds = Best(num_repetitions, [&] { network.Run(image); });
   std::printf(
-      "%-11s %4d x %-4d %8.0f ms %8.0f GFLOP %6.0f GFLOP/s %4.0f %% "
+      "%-14s %4d x %-4d %8.0f ms %8.0f GFLOP %6.0f GFLOP/s %4.0f %% "
       "%6.0f MiB\n",
       name.c_str(),
       size.width,
@@ -155,11 +155,17 @@ void Run(bool smoke) {
   const std::vector<Size> sizes =
       smoke ? std::vector<Size>{{160, 120}}
             : std::vector<Size>{{640, 480}, {1600, 1200}};
-  for (const char* name :
-       {"vgg16", "netvlad", "s2dnet", "nre_coarse", "nre_fine", "gnnet"}) {
+  for (const char* name : {"compact_coarse",
+                           "compact_fine",
+                           "vgg16",
+                           "netvlad",
+                           "s2dnet",
+                           "nre_coarse",
+                           "nre_fine",
+                           "gnnet"}) {
     double load_ms = 0.0;
     const auto network = Load(name, &load_ms);
-    std::printf("%-11s loaded in %.0f ms\n", name, load_ms);
+    std::printf("%-14s loaded in %.0f ms\n", name, load_ms);
     for (const Size& size : sizes) {
       Report(*network, name, size, smoke ? 1 : 3, sgemm_rate);
     }

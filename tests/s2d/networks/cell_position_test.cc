@@ -30,8 +30,13 @@ void PrintTo(const Output& output, std::ostream* stream) {
 
 std::vector<Output> AllOutputs() {
   std::vector<Output> outputs;
-  for (const char* network :
-       {"nre_coarse", "nre_fine", "s2dnet", "vgg16", "gnnet"}) {
+  for (const char* network : {"compact_coarse",
+                              "compact_fine",
+                              "nre_coarse",
+                              "nre_fine",
+                              "s2dnet",
+                              "vgg16",
+                              "gnnet"}) {
     for (const NetworkLevel& level : NetworkLevels(network)) {
       outputs.push_back({network, level});
     }

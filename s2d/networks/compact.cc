@@ -1,0 +1,159 @@
+// Small networks of our own, made to run on a laptop without a GPU: residual
+// blocks (He et al., CVPR 2016) at ever lower resolutions, and back up by a
+// feature pyramid (Lin et al., CVPR 2017). Convolutions of stride 2 have an
+// even kernel, so that a cell covers exactly the cells that it is made of, as
+// bilinear interpolation on the way up has it.
+
+#include "s2d/networks/module.h"
+
+namespace nre {
+namespace {
+
+using torch::Tensor;
+
+torch::nn::Conv2d Convolution(int in, int out, int size, int stride = 1) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, size)
+                               .stride(stride)
+                               .padding((size - 1) / 2)
+                               .bias(false));
+}
+
+// Convolution and batch normalisation.
+class ConvBn : public torch::nn::Module {
+ public:
+  ConvBn(int in, int out, int size, int stride = 1)
+      : conv_(register_module("conv", Convolution(in, out, size, stride))),
+        bn_(register_module("bn", torch::nn::BatchNorm2d(out))) {}
+
+  Tensor forward(const Tensor& x) { return bn_->forward(conv_->forward(x)); }
+
+ private:
+  torch::nn::Conv2d conv_;
+  torch::nn::BatchNorm2d bn_;
+};
+
+class ResidualBlock : public torch::nn::Module {
+ public:
+  explicit ResidualBlock(int channels)
+      : first_(register_module(
+            "first", std::make_shared<ConvBn>(channels, channels, 3))),
+        second_(register_module(
+            "second", std::make_shared<ConvBn>(channels, channels, 3))) {}
+
+  Tensor forward(const Tensor& x) {
+    return (second_->forward(first_->forward(x).relu_()) + x).relu_();
+  }
+
+ private:
+  std::shared_ptr<ConvBn> first_;
+  std::shared_ptr<ConvBn> second_;
+};
+
+// Twice the resolution: what a cell covers stays where it is.
+Tensor Upsample(const Tensor& x) {
+  return torch::upsample_bilinear2d(
+      x, {2 * x.size(2), 2 * x.size(3)}, /*align_corners=*/false);
+}
+
+struct Level {
+  int channels;
+  int num_blocks;
+};
+
+struct CompactOptions {
+  // Of halving resolutions, the first at stride 2.
+  std::vector<Level> levels;
+
+  // The level at whose resolution descriptors come out, and how many channels
+  // lead there and are in them.
+  int output_level;
+  int pyramid_channels;
+  int output_channels;
+};
+
+class Compact : public NetworkModule {
+ public:
+  explicit Compact(const CompactOptions& options) : options_(options) {
+    int channels = 3;
+    for (size_t i = 0; i < options.levels.size(); ++i) {
+      const Level& level = options.levels[i];
+      const std::string name = std::to_string(i);
+      // An even kernel of 4 x 4 sees beyond its cell.
+      torch::nn::Sequential down(
+          std::make_shared<ConvBn>(channels, level.channels, 4, 2),
+          torch::nn::ReLU(torch::nn::ReLUOptions(/*inplace=*/true)));
+      for (int b = 0; b < level.num_blocks; ++b) {
+        down->push_back(std::make_shared<ResidualBlock>(level.channels));
+      }
+      downs_.push_back(register_module("down" + name, down));
+      if (static_cast<int>(i) >= options.output_level) {
+        laterals_.push_back(
+            register_module("lateral" + name,
+                            std::make_shared<ConvBn>(
+                                level.channels, options.pyramid_channels, 1)));
+      }
+      channels = level.channels;
+    }
+    smooth_ = register_module(
+        "smooth",
+        std::make_shared<ConvBn>(
+            options.pyramid_channels, options.pyramid_channels, 3));
+    out_ = register_module(
+        "out",
+        torch::nn::Conv2d(torch::nn::Conv2dOptions(
+            options.pyramid_channels, options.output_channels, 1)));
+  }
+
+  std::vector<Tensor> Forward(Tensor image) override {
+    const int64_t stride = int64_t{1} << (options_.output_level + 1);
+    const int64_t height = image.size(2) / stride;
+    const int64_t width = image.size(3) / stride;
+    std::vector<Tensor> levels;
+    Tensor x = PadToWholeCells(image);
+    for (torch::nn::Sequential& down : downs_) {
+      x = down->forward(x);
+      levels.push_back(x);
+    }
+    Tensor sum = laterals_.back()->forward(levels.back()).relu_();
+    for (size_t i = laterals_.size() - 1; i-- > 0;) {
+      sum = (Upsample(sum) +
+             laterals_[i]->forward(levels[i + options_.output_level]))
+                .relu_();
+    }
+    return {out_->forward(smooth_->forward(sum).relu_())
+                .narrow(2, 0, height)
+                .narrow(3, 0, width)};
+  }
+
+  int MinImageSize() const override { return 1 << options_.levels.size(); }
+
+ private:
+  // Repeats the last row and column, so that every level has whole cells.
+  Tensor PadToWholeCells(const Tensor& image) const {
+    const int64_t size = MinImageSize();
+    const int64_t bottom = (size - image.size(2) % size) % size;
+    const int64_t right = (size - image.size(3) % size) % size;
+    if (bottom == 0 && right == 0) return image;
+    return torch::replication_pad2d(image, {0, right, 0, bottom});
+  }
+
+  CompactOptions options_;
+  std::vector<torch::nn::Sequential> downs_;
+  std::vector<std::shared_ptr<ConvBn>> laterals_;
+  std::shared_ptr<ConvBn> smooth_;
+  torch::nn::Conv2d out_ = nullptr;
+};
+
+}  // namespace
+
+std::shared_ptr<NetworkModule> CreateCompactCoarse() {
+  return std::make_shared<Compact>(CompactOptions{
+      {{16, 0}, {32, 1}, {80, 1}, {128, 2}, {192, 1}}, 2, 128, 128});
+}
+
+std::shared_ptr<NetworkModule> CreateCompactFine() {
+  return std::make_shared<Compact>(
+      CompactOptions{{{24, 0}, {40, 1}, {64, 1}, {96, 1}}, 0, 32, 48});
+}
+
+}  // namespace nre
