@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "s2d/networks/network.h"
-#include "s2d/networks/safetensors.h"
+#include "s2d/safetensors.h"
 #include "tests/testing/seeded_weights.h"
 
 namespace nre {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "s2d/image.h"
-#include "s2d/networks/safetensors.h"
+#include "s2d/safetensors.h"
 
 namespace nre {
 

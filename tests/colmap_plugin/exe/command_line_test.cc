@@ -436,7 +436,7 @@ TEST_F(Commands, BadWeightsAndDevices) {
   // A header of 100 bytes that ends after 4.
   WriteFile(coarse, std::string("\x64\0\0\0\0\0\0\0{\"a\"", 12));
   InputIsReady();
-  expect_error(with_weights, coarse + " are no valid safetensors file");
+  expect_error(with_weights, coarse + " is no valid safetensors file");
 
   expect_error({"--features", "sift"}, "unknown feature preset 'sift'");
   std::vector<std::string> with_device = with_weights;

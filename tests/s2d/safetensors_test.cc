@@ -1,9 +1,14 @@
-#include "s2d/networks/safetensors.h"
+#include "s2d/safetensors.h"
 
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
+#include <stdexcept>
 #include <string>
+#include <sys/resource.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -64,9 +69,9 @@ Safetensors Example() {
 TEST_F(SafetensorsTest, ReadsWhatItWrote) {
   const Safetensors file = Example();
   WriteSafetensors(path_, file);
-  const Safetensors read = ReadSafetensors(path_);
+  const MappedSafetensors read = ReadSafetensors(path_);
   EXPECT_EQ(read.metadata, file.metadata);
-  EXPECT_EQ(read.data, file.data);
+  EXPECT_EQ(read.data, std::string(file.data.begin(), file.data.end()));
   ASSERT_EQ(read.tensors.size(), 3);
   const StoredTensor& weight = read.tensors.at("b.weight");
   EXPECT_EQ(weight.dtype, "F32");
@@ -81,10 +86,103 @@ TEST_F(SafetensorsTest, ReadsAFileWrittenByHand) {
   WriteHeader(R"({"__metadata__":{"k":"v"},"x":{"dtype":"U8","shape":[2],)"
               R"("data_offsets":[0,2]}}   )",
               "hi");
-  const Safetensors file = ReadSafetensors(path_);
+  const MappedSafetensors file = ReadSafetensors(path_);
   EXPECT_EQ(file.metadata.at("k"), "v");
   EXPECT_EQ(file.tensors.at("x").dtype, "U8");
-  EXPECT_EQ(std::string(file.data.begin(), file.data.end()), "hi");
+  EXPECT_EQ(file.data, "hi");
+}
+
+TEST_F(SafetensorsTest, CopiesShareAMappingThatOutlivesTheFile) {
+  WriteSafetensors(path_, Example());
+  std::optional<MappedSafetensors> file = ReadSafetensors(path_);
+  const MappedSafetensors copy = *file;
+  file.reset();
+  std::remove(path_.c_str());
+  EXPECT_EQ(copy.data.size(), Example().data.size());
+  EXPECT_EQ(copy.data[copy.tensors.at("a.count").begin], -7);
+}
+
+TEST_F(SafetensorsTest, WritesArrayByArray) {
+  const StoredMetadata metadata = {{"format", "example"}};
+  const size_t header_size = SafetensorsWriter::MaxHeaderSize(metadata, 3);
+  const std::string name(64, 'n');
+  {
+    SafetensorsWriter writer(path_, header_size);
+    writer.Begin(name, "I32", {2, 1});
+    const int32_t values[] = {-5, 1 << 30};
+    writer.Append(&values[0], 4);
+    writer.Append(&values[1], 4);
+    const char text[] = "text";
+    writer.Add("text", "U8", {2, 2}, text);
+    EXPECT_FALSE(std::filesystem::exists(path_));
+    writer.Finish(metadata);
+  }
+  const MappedSafetensors file = ReadSafetensors(path_);
+  EXPECT_EQ(file.metadata, metadata);
+  EXPECT_EQ(file.data, std::string("\xfb\xff\xff\xff\0\0\0\x40text", 12));
+  EXPECT_EQ(file.tensors.at(name).shape, (std::vector<int64_t>{2, 1}));
+  EXPECT_EQ(file.tensors.at("text").begin, 8);
+  EXPECT_EQ(Bytes().size(), 8 + (header_size + 7) / 8 * 8 + 12);
+}
+
+// The largest numbers that an array's place and shape can have.
+TEST_F(SafetensorsTest, TheLargestHeaderHasRoom) {
+  const std::string longest = "18446744073709551615";
+  std::string entry = ",\"" + std::string(64, 'n') +
+                      R"(":{"data_offsets":[,],"dtype":"BOOL","shape":[,,,]})";
+  for (int i = 0; i < 6; ++i) entry += longest;
+  EXPECT_LE(entry.size(), SafetensorsWriter::MaxHeaderSize({}, 1));
+  EXPECT_THROW(SafetensorsWriter::MaxHeaderSize({}, 1'000'000), InputError);
+}
+
+TEST_F(SafetensorsTest, NothingStaysOfWhatIsNotFinished) {
+  const auto expect_nothing = [&] {
+    const std::filesystem::path path(path_);
+    for (const auto& entry :
+         std::filesystem::directory_iterator(path.parent_path())) {
+      EXPECT_NE(entry.path().filename().string().find(path.filename()), 0)
+          << entry.path();
+    }
+  };
+  {
+    SafetensorsWriter writer(path_, 100);
+    writer.Begin("x", "F32", {2});
+    const float value = 1.0f;
+    writer.Append(&value, sizeof(value));
+    EXPECT_THROW(writer.Begin("y", "F32", {2}), std::logic_error);
+    EXPECT_THROW(writer.Finish({}), std::logic_error);
+  }
+  expect_nothing();
+  {
+    SafetensorsWriter writer(path_, 8);
+    writer.Add("x", "U8", {1}, "x");
+    EXPECT_THROW(writer.Add("x", "U8", {1}, "x"), std::logic_error);
+    EXPECT_THROW(writer.Finish({}), std::logic_error);
+  }
+  expect_nothing();
+}
+
+TEST_F(SafetensorsTest, FullDisk) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before;
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit limit = {100'000, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &limit);
+  const std::string data(1'000'000, 'x');
+  {
+    SafetensorsWriter writer(path_, 100);
+    EXPECT_THAT(
+        [&] { writer.Add("x", "U8", {1'000'000}, data.data()); },
+        ThrowsMessage<InputError>(AllOf(HasSubstr(path_), HasSubstr("room"))));
+  }
+  {
+    // Noticed only when buffers are flushed.
+    SafetensorsWriter writer(path_, 99'990);
+    writer.Add("x", "U8", {10}, data.data());
+    EXPECT_THROW(writer.Finish({}), InputError);
+  }
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
 TEST_F(SafetensorsTest, RefusesEveryTruncation) {
