@@ -60,7 +60,7 @@ StoredTensor ParseTensor(const std::string& name,
 }
 
 // Every byte belongs to one array.
-void CheckCoverage(const MappedSafetensors& file) {
+void CheckCoverage(const SafetensorsView& file) {
   std::vector<std::pair<size_t, size_t>> extents;
   for (const auto& [name, tensor] : file.tensors) {
     extents.emplace_back(tensor.begin, tensor.end);
@@ -75,7 +75,7 @@ void CheckCoverage(const MappedSafetensors& file) {
 }
 
 // Maps the whole file; empty for an empty one.
-MappedSafetensors Map(const std::string& path) {
+SafetensorsView Map(const std::string& path) {
   // A pipe must not make us wait.
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat status;
@@ -90,7 +90,7 @@ MappedSafetensors Map(const std::string& path) {
     throw InputError("The file " + path +
                      " cannot be read. Expected a safetensors file.");
   }
-  MappedSafetensors result;
+  SafetensorsView result;
   if (size > 0) {
     result.mapping = std::shared_ptr<const void>(
         data,
@@ -101,7 +101,7 @@ MappedSafetensors Map(const std::string& path) {
 }
 
 // Fills in what the header says of a mapped file.
-void Parse(MappedSafetensors* file) {
+void Parse(SafetensorsView* file) {
   const std::string_view bytes = file->data;
   uint64_t header_size = 0;
   for (uint64_t i = 0; i < kLengthBytes && i < bytes.size(); ++i) {
@@ -142,8 +142,8 @@ size_t PaddedHeaderSize(size_t size) { return (size + 7) / 8 * 8; }
 
 }  // namespace
 
-MappedSafetensors ReadSafetensors(const std::string& path) {
-  MappedSafetensors file = Map(path);
+SafetensorsView ReadSafetensors(const std::string& path) {
+  SafetensorsView file = Map(path);
   std::string why;
   try {
     Parse(&file);
@@ -262,6 +262,13 @@ void AddTensor(const std::string& name,
   file->data.resize(begin + bytes);
   if (bytes > 0) std::memcpy(file->data.data() + begin, data, bytes);
   file->tensors[name] = {dtype, shape, begin, begin + bytes};
+}
+
+SafetensorsView View(const Safetensors& file) {
+  return {file.metadata,
+          file.tensors,
+          std::string_view(file.data.data(), file.data.size()),
+          nullptr};
 }
 
 void WriteSafetensors(const std::string& path, const Safetensors& file) {

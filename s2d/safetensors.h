@@ -29,18 +29,19 @@ struct StoredTensor {
 using StoredMetadata = std::map<std::string, std::string>;
 using StoredTensors = std::map<std::string, StoredTensor>;
 
-// A file that is mapped into memory: only what is looked at is read.
-struct MappedSafetensors {
+// A file to read from. If it is mapped into memory, only what is looked at is
+// read.
+struct SafetensorsView {
   StoredMetadata metadata;
   StoredTensors tensors;
-  std::string_view data;                // there as long as `mapping` is
-  std::shared_ptr<const void> mapping;  // copies share it
+  std::string_view data;
+  std::shared_ptr<const void> mapping;  // keeps data there; copies share it
 };
 
 // Throws InputError naming the file if it is missing, truncated or not of this
 // format; whatever it holds, nothing beyond the size of its header is
 // allocated. The file may be replaced afterwards, but not changed in place.
-MappedSafetensors ReadSafetensors(const std::string& path);
+SafetensorsView ReadSafetensors(const std::string& path);
 
 // Writes a file array by array; only the header is kept in memory.
 class SafetensorsWriter {
@@ -97,6 +98,9 @@ struct Safetensors {
   StoredTensors tensors;
   std::vector<char> data;
 };
+
+// To read from it as from a written one, as long as it is there.
+SafetensorsView View(const Safetensors& file);
 
 // Appends an array; `bytes` at `data` must be what dtype and shape ask for.
 void AddTensor(const std::string& name,

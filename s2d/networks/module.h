@@ -46,7 +46,7 @@ std::string WeightsOf(const std::string& network);
 // Copies the weights in `file` (read from `path`, for messages) into `module`.
 // Strict: throws InputError naming a key that is missing, left over or of
 // another shape, and for the weights of another network than `network`.
-void LoadWeights(const MappedSafetensors& file,
+void LoadWeights(const SafetensorsView& file,
                  const std::string& path,
                  const std::string& network,
                  torch::nn::Module* module);

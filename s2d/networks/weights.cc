@@ -23,7 +23,7 @@ torch::Dtype TorchType(const StoredTensor& tensor) {
                    ", but F64, F32, F16 or I64 was expected");
 }
 
-void Copy(const MappedSafetensors& file,
+void Copy(const SafetensorsView& file,
           const StoredTensor& stored,
           torch::Tensor* tensor) {
   if (torch::IntArrayRef(stored.shape) != tensor->sizes()) {
@@ -37,7 +37,7 @@ void Copy(const MappedSafetensors& file,
 
 }  // namespace
 
-void LoadWeights(const MappedSafetensors& file,
+void LoadWeights(const SafetensorsView& file,
                  const std::string& path,
                  const std::string& network,
                  torch::nn::Module* module) {

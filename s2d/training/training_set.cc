@@ -24,7 +24,7 @@ std::string ImageKey(size_t index) {
 }
 
 // The array, if it is of this type and shape.
-const StoredTensor& Find(const MappedSafetensors& file,
+const StoredTensor& Find(const SafetensorsView& file,
                          const std::string& name,
                          const std::string& dtype,
                          const std::vector<int64_t>& shape) {
@@ -45,8 +45,7 @@ const StoredTensor& Find(const MappedSafetensors& file,
 
 // Arrays may lie at any address.
 template <typename T>
-std::vector<T> Values(const MappedSafetensors& file,
-                      const StoredTensor& tensor) {
+std::vector<T> Values(const SafetensorsView& file, const StoredTensor& tensor) {
   std::vector<T> values((tensor.end - tensor.begin) / sizeof(T));
   if (!values.empty()) {
     std::memcpy(values.data(),

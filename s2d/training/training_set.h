@@ -66,7 +66,7 @@ class TrainingSet {
   void CheckPair(int64_t index) const;
 
   std::string path_;
-  MappedSafetensors file_;
+  SafetensorsView file_;
   std::vector<StoredTensor> images_;
   std::vector<std::string> names_;
   std::vector<int32_t> pair_images_;   // [P, 2]

@@ -69,7 +69,7 @@ Safetensors Example() {
 TEST_F(SafetensorsTest, ReadsWhatItWrote) {
   const Safetensors file = Example();
   WriteSafetensors(path_, file);
-  const MappedSafetensors read = ReadSafetensors(path_);
+  const SafetensorsView read = ReadSafetensors(path_);
   EXPECT_EQ(read.metadata, file.metadata);
   EXPECT_EQ(read.data, std::string(file.data.begin(), file.data.end()));
   ASSERT_EQ(read.tensors.size(), 3);
@@ -86,7 +86,7 @@ TEST_F(SafetensorsTest, ReadsAFileWrittenByHand) {
   WriteHeader(R"({"__metadata__":{"k":"v"},"x":{"dtype":"U8","shape":[2],)"
               R"("data_offsets":[0,2]}}   )",
               "hi");
-  const MappedSafetensors file = ReadSafetensors(path_);
+  const SafetensorsView file = ReadSafetensors(path_);
   EXPECT_EQ(file.metadata.at("k"), "v");
   EXPECT_EQ(file.tensors.at("x").dtype, "U8");
   EXPECT_EQ(file.data, "hi");
@@ -94,8 +94,8 @@ TEST_F(SafetensorsTest, ReadsAFileWrittenByHand) {
 
 TEST_F(SafetensorsTest, CopiesShareAMappingThatOutlivesTheFile) {
   WriteSafetensors(path_, Example());
-  std::optional<MappedSafetensors> file = ReadSafetensors(path_);
-  const MappedSafetensors copy = *file;
+  std::optional<SafetensorsView> file = ReadSafetensors(path_);
+  const SafetensorsView copy = *file;
   file.reset();
   std::remove(path_.c_str());
   EXPECT_EQ(copy.data.size(), Example().data.size());
@@ -117,7 +117,7 @@ TEST_F(SafetensorsTest, WritesArrayByArray) {
     EXPECT_FALSE(std::filesystem::exists(path_));
     writer.Finish(metadata);
   }
-  const MappedSafetensors file = ReadSafetensors(path_);
+  const SafetensorsView file = ReadSafetensors(path_);
   EXPECT_EQ(file.metadata, metadata);
   EXPECT_EQ(file.data, std::string("\xfb\xff\xff\xff\0\0\0\x40text", 12));
   EXPECT_EQ(file.tensors.at(name).shape, (std::vector<int64_t>{2, 1}));

@@ -51,7 +51,8 @@ class CellPositionTest : public testing::TestWithParam<Output> {};
 TEST_P(CellPositionTest, GradientsLieAroundTheCell) {
   const auto& [network, level] = GetParam();
   const auto module = CreateNetworkModule(network);
-  LoadWeights(SeededWeights(network), "", network, module.get());
+  const Safetensors weights = SeededWeights(network);
+  LoadWeights(View(weights), "", network, module.get());
   module->eval();
   for (torch::Tensor& weight : module->parameters()) {
     weight.requires_grad_(false);

@@ -27,7 +27,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 template <typename T>
-std::vector<T> Values(const MappedSafetensors& file, const std::string& name) {
+std::vector<T> Values(const SafetensorsView& file, const std::string& name) {
   const StoredTensor& tensor = file.tensors.at(name);
   std::vector<T> values((tensor.end - tensor.begin) / sizeof(T));
   std::memcpy(values.data(),
@@ -87,7 +87,7 @@ std::vector<double> Statistics(const std::vector<float>& values) {
 // tests/data/network_reference.py computed from the papers' description,
 // starting from torchvision's networks.
 void ExpectReferenceOutputs(const std::string& name, const Network& network) {
-  const MappedSafetensors reference =
+  const SafetensorsView reference =
       ReadSafetensors(std::string(NRE_SOURCE_DIR) + "/tests/data/networks/" +
                       name + ".safetensors");
   const std::vector<NetworkOutput> outputs = network.Run(SeededImage(131, 97));
