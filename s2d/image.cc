@@ -67,6 +67,15 @@ bool JpegIsComplete(const std::vector<uint8_t>& bytes) {
   return false;
 }
 
+// Empty if it cannot be decoded.
+cv::Mat Decode(const std::vector<uint8_t>& bytes, int flags) {
+  try {
+    return cv::imdecode(bytes, flags);
+  } catch (const cv::Exception&) {
+    return {};
+  }
+}
+
 }  // namespace
 
 std::vector<float> Image::Gray() const {
@@ -105,6 +114,18 @@ Image FlipLeftRight(const Image& image) {
   return flipped;
 }
 
+Image16 ReadImage16(const std::string& path) {
+  const cv::Mat decoded = Decode(ReadFile(path), cv::IMREAD_UNCHANGED);
+  if (decoded.empty() || decoded.type() != CV_16UC1) {
+    throw InputError("cannot decode the image " + path +
+                     ": expected a PNG or TIFF file with one channel of 16 "
+                     "bits");
+  }
+  Image16 image{decoded.cols, decoded.rows, {}};
+  image.values.assign(decoded.begin<uint16_t>(), decoded.end<uint16_t>());
+  return image;
+}
+
 Image ReadImage(const std::string& path) {
   const std::vector<uint8_t> bytes = ReadFile(path);
   if (IsJpeg(bytes) && !JpegIsComplete(bytes)) {
@@ -112,12 +133,8 @@ Image ReadImage(const std::string& path) {
                      ": the JPEG file ends before its image does; "
                      "restore or remove it");
   }
-  cv::Mat bgr;
-  try {
-    bgr = cv::imdecode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
-  } catch (const cv::Exception&) {
-    bgr.release();  // reported below
-  }
+  const cv::Mat bgr =
+      Decode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
   if (bgr.empty() || bgr.type() != CV_8UC3) {
     throw InputError("cannot decode the image " + path +
                      ": expected a complete JPEG, PNG, TIFF or other image "

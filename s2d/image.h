@@ -29,4 +29,14 @@ Image ResizeImage(const Image& image, int width, int height);
 // cannot be decoded completely.
 Image ReadImage(const std::string& path);
 
+// One channel of 16 bits, [height, width], row by row: depth maps.
+struct Image16 {
+  int width = 0;
+  int height = 0;
+  std::vector<uint16_t> values;
+};
+
+// Throws InputError as ReadImage() does, and for a file of other channels.
+Image16 ReadImage16(const std::string& path);
+
 }  // namespace nre

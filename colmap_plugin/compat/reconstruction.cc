@@ -122,7 +122,7 @@ void ReadModel(const std::string& path, colmap::Reconstruction* model) {
     throw InputError("The model in " + path + " is empty: it has " +
                      std::to_string(files.num_images) + " images and " +
                      std::to_string(files.num_points) +
-                     " points. Queries need images with 3D points.");
+                     " points. Expected images with 3D points.");
   }
   try {
     model->Read(path);

@@ -10,5 +10,6 @@ int RunNreImageRegistrator(int argc, char** argv);
 int RunNreLocalizer(int argc, char** argv);
 int RunPoseEvaluator(int argc, char** argv);
 int RunS2dMatcher(int argc, char** argv);
+int RunTrainingExporter(int argc, char** argv);
 
 }  // namespace nre

@@ -45,6 +45,9 @@ const Command kOurCommands[] = {
     {"s2d_matcher",
      &nre::RunS2dMatcher,
      "sparse-to-dense matches into a database, for COLMAP's tools"},
+    {"training_exporter",
+     &nre::RunTrainingExporter,
+     "models, RGB-D frames or photographs into a training set"},
 };
 
 void PrintVersion() {

@@ -38,12 +38,11 @@ struct RealPairOptions {
 
 // Draws pairs, each of all the sets' pairs as likely as any other, and a window
 // of either image around a common point. Images are shrunk with a filter
-// against aliasing. Of each pair's points
-// that are inside of the reference window, num_points at random: those visible
-// in both windows first, then others, whose query positions are where they
-// would be; rows that are left have query positions NaN. On the CPU, in single
-// precision. Throws c10::Error if the sets have no pairs or the options fail
-// their Check().
+// against aliasing. Of each pair's points that are inside of the reference
+// window, num_points at random: those visible in both windows first, then
+// others, whose query positions are where they would be; rows that are left
+// have query positions NaN. On the CPU, in single precision. Throws c10::Error
+// if the sets have no pairs or the options fail their Check().
 TrainingPairs CropRealPairs(const std::vector<TrainingSet>& sets,
                             const RealPairOptions& options,
                             at::Generator generator);
