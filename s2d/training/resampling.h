@@ -16,7 +16,7 @@ torch::Tensor PhotoPart(const torch::Tensor& photo,
                         int64_t width,
                         int64_t height);
 
-// An image [3, H, W] in another size, the borders staying where they are:
+// An image [C, H, W] in another size, the borders staying where they are:
 // bilinear, low-pass filtered where it shrinks.
 torch::Tensor Resample(const torch::Tensor& image,
                        int64_t height,
