@@ -175,26 +175,6 @@ class NetworkFeatures : public FeatureExtractor {
 
 }  // namespace
 
-std::vector<NetworkLevel> NetworkLevels(const std::string& network) {
-  // Convolutions of stride 2 with padding leave the first cell on the first
-  // pixel; after poolings it covers the first stride x stride pixels.
-  if (network == "compact_coarse") return {{0, 128, 8.0, 4.0}};
-  if (network == "compact_fine") return {{0, 48, 2.0, 1.0}};
-  if (network == "nre_coarse") return {{0, 1280, 16.0, 0.5}};
-  if (network == "nre_fine") return {{0, 288, 2.0, 0.5}};
-  if (network == "s2dnet") {
-    return {{0, 128, 1.0, 0.5}, {1, 128, 4.0, 2.0}, {2, 128, 16.0, 8.0}};
-  }
-  if (network == "s2dhm" || network == "vgg16") return {{0, 2048, 4.0, 2.0}};
-  if (network == "gnnet") {
-    return {{0, 128, 8.0, 4.0},
-            {1, 128, 4.0, 2.0},
-            {2, 128, 2.0, 1.0},
-            {3, 128, 1.0, 0.5}};
-  }
-  return {};
-}
-
 bool NetworkFeaturesOptions::Check() const {
   for (const NetworkLevel& level : levels) {
     if (level.output < 0 || level.channels < 1 || !(level.stride > 0.0) ||

@@ -6,21 +6,10 @@
 #include <vector>
 
 #include "s2d/feature_extractor.h"
+#include "s2d/networks/levels.h"
 #include "s2d/networks/network.h"
 
 namespace nre {
-
-// Where the cells of one of a network's outputs lie, pixels of the image that
-// the network sees (COLMAP convention).
-struct NetworkLevel {
-  int output = 0;  // index in Network::Run()'s result
-  int channels = 0;
-  double stride = 1.0;
-  double first_center = 0.5;  // of cell (0, 0), x and y
-};
-
-// All outputs of a network that are dense features; none for another name.
-std::vector<NetworkLevel> NetworkLevels(const std::string& network);
 
 struct NetworkFeaturesOptions {
   // Several levels are interpolated bilinearly at the cells of a common grid

@@ -1,0 +1,248 @@
+// Trains the networks. Links LibTorch only: see trainer.h.
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <malloc.h>
+#include <torch/cuda.h>
+
+#include "nre/error.h"
+#include "s2d/training/trainer.h"
+
+namespace nre {
+namespace {
+
+// 0 all done, also early; 1 bad usage or input; 2 a fault; 3 interrupted.
+constexpr int kBadInput = 1;
+constexpr int kFault = 2;
+constexpr int kInterrupted = 3;
+
+std::atomic<bool> interrupted{false};
+
+void Interrupt(int) { interrupted = true; }
+
+// An option of the command line.
+struct Option {
+  std::string name;
+  std::string help;
+  std::string value;  // the default, for the help
+  std::function<void(const std::string&)> set;
+};
+
+template <typename T>
+std::string Text(const T& value) {
+  std::ostringstream stream;
+  stream << std::boolalpha << value;
+  return stream.str();
+}
+
+template <typename T>
+Option Value(const std::string& name, const std::string& help, T* target) {
+  return {name, help, Text(*target), [name, target](const std::string& text) {
+            std::istringstream stream(text);
+            stream >> std::boolalpha >> *target;
+            if (!stream || !stream.eof()) {
+              // peek() sets eof() where only white space could follow.
+              if (stream.fail() || stream.peek() != EOF) {
+                throw InputError("--" + name + " has the invalid value '" +
+                                 text + "'.");
+              }
+            }
+          }};
+}
+
+template <>
+Option Value(const std::string& name,
+             const std::string& help,
+             std::string* target) {
+  return {name, help, *target, [target](const std::string& text) {
+            *target = text;
+          }};
+}
+
+// What is not a member of TrainerOptions as it is typed.
+struct TypedOptions {
+  std::string loss = "nre";
+  std::string device = "auto";
+  std::string mixed_precision = "auto";
+  std::string set_paths;
+  int num_threads = 0;
+};
+
+std::vector<Option> AllOptions(TrainerOptions* o, TypedOptions* typed) {
+  TrainingDataOptions* d = &o->data;
+  return {
+      Value("network", "which network to train", &o->network),
+      Value("output_path",
+            "folder for checkpoint, weights and metrics; goes on if there is a "
+            "checkpoint",
+            &o->output_path),
+      Value("training_set_path",
+            "what training_exporter wrote; several, separated by commas",
+            &typed->set_paths),
+      Value("weights_path", "weights to begin with", &o->weights_path),
+      Value("loss", "nre, cross_entropy or contrastive", &typed->loss),
+      Value("unit_norm",
+            "whether descriptors are normalised",
+            &o->loss.unit_norm),
+      Value("softmax_scale",
+            "what inner products are multiplied by at first; learned",
+            &o->softmax_scale),
+      Value("num_iterations", "how long to train", &o->num_iterations),
+      Value("batch_size", "pairs of images", &d->batch_size),
+      Value("image_size", "height and width of the images", &d->image_size),
+      Value("num_points", "points of each pair", &d->num_points),
+      Value("learning_rate", "falls to 0 along a cosine", &o->learning_rate),
+      Value("weight_decay", "AdamW's", &o->weight_decay),
+      Value("generated_share",
+            "how likely a pair is of a generated scene, relatively",
+            &d->generated_share),
+      Value("homography_share",
+            "how likely it is of one photograph",
+            &d->homography_share),
+      Value("real_share", "how likely it is of a real model", &d->real_share),
+      Value("procedural_share",
+            "of generated scenes' textures, beside photographs",
+            &d->procedural_share),
+      Value("min_overlap", "of generated scenes' pairs", &d->min_overlap),
+      Value("max_overlap", "", &d->max_overlap),
+      Value("appearance",
+            "how much images change: light, night, fog, noise, ...; 0 to 1",
+            &o->appearance),
+      Value("num_easy_iterations",
+            "until when they change less",
+            &o->num_easy_iterations),
+      Value("log_every", "iterations", &o->log_every),
+      Value("checkpoint_every", "iterations", &o->checkpoint_every),
+      Value("validate_every", "iterations", &o->validate_every),
+      Value("num_validation_batches", "", &o->num_validation_batches),
+      Value("patience",
+            "validations without a better one before training ends; 0: any",
+            &o->patience),
+      Value("random_seed", "", &o->seed),
+      Value("device", "auto, cpu or cuda", &typed->device),
+      Value("mixed_precision",
+            "auto (on a GPU), on or off: convolutions in bfloat16",
+            &typed->mixed_precision),
+      Value("num_threads", "0: all cores", &typed->num_threads),
+  };
+}
+
+void PrintHelp(const std::vector<Option>& options) {
+  std::cout << "nre_trainer: trains a network for dense features.\n\n";
+  for (const Option& option : options) {
+    std::cout << "  --" << option.name;
+    if (!option.value.empty()) std::cout << " (" << option.value << ")";
+    std::cout << "\n      " << option.help << "\n";
+  }
+}
+
+void Parse(int argc, char** argv, const std::vector<Option>& options) {
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    bool known = false;
+    for (const Option& option : options) {
+      if (name != "--" + option.name) continue;
+      known = true;
+      if (i + 1 == argc) throw InputError(name + " needs a value.");
+      option.set(argv[i + 1]);
+    }
+    if (!known) {
+      throw InputError("Unknown option " + name +
+                       "; nre_trainer -h prints those there are.");
+    }
+  }
+}
+
+std::vector<std::string> Split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  std::string part;
+  while (std::getline(stream, part, ',')) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return parts;
+}
+
+torch::Device ChooseDevice(const std::string& name) {
+  if (name != "auto" && name != "cpu" && name != "cuda") {
+    throw InputError("Unknown device " + name +
+                     "; expected auto, cpu or cuda.");
+  }
+  if (name == "cuda" && !torch::cuda::is_available()) {
+    throw InputError("There is no GPU that LibTorch can use.");
+  }
+  return name != "cpu" && torch::cuda::is_available() ? torch::kCUDA
+                                                      : torch::kCPU;
+}
+
+bool ChoosePrecision(const std::string& name, torch::Device device) {
+  if (name == "auto") return device.is_cuda();
+  if (name == "on") return true;
+  if (name == "off") return false;
+  throw InputError("Unknown --mixed_precision " + name +
+                   "; expected auto, on or off.");
+}
+
+int Run(int argc, char** argv) {
+  TrainerOptions options;
+  TypedOptions typed;
+  const std::vector<Option> all = AllOptions(&options, &typed);
+  for (int i = 1; i < argc; ++i) {
+    if (std::string(argv[i]) == "-h" || std::string(argv[i]) == "--help") {
+      PrintHelp(all);
+      return 0;
+    }
+  }
+  Parse(argc, argv, all);
+  options.loss.kind = ParseLossKind(typed.loss);
+  options.data.set_paths = Split(typed.set_paths);
+  options.device = ChooseDevice(typed.device);
+  options.mixed_precision =
+      ChoosePrecision(typed.mixed_precision, options.device);
+  if (typed.num_threads > 0) at::set_num_threads(typed.num_threads);
+  switch (Train(options, &interrupted)) {
+    case TrainingEnd::kDone:
+      std::printf("Done.\n");
+      return 0;
+    case TrainingEnd::kNoProgress:
+      std::printf("No better validation for %lld times: done.\n",
+                  static_cast<long long>(options.patience));
+      return 0;
+    case TrainingEnd::kInterrupted:
+      std::printf(
+          "Interrupted. The same command goes on from the checkpoint.\n");
+      return kInterrupted;
+  }
+  return kFault;
+}
+
+}  // namespace
+}  // namespace nre
+
+int main(int argc, char** argv) {
+  // Tensors are freed and allocated all the time: keep their memory.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  std::signal(SIGINT, nre::Interrupt);
+  std::signal(SIGTERM, nre::Interrupt);
+  try {
+    return nre::Run(argc, argv);
+  } catch (const nre::InputError& error) {
+    std::fprintf(stderr, "nre_trainer: %s\n", error.what());
+    return nre::kBadInput;
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "nre_trainer: %s\n", error.what_without_backtrace());
+    return nre::kFault;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "nre_trainer: %s\n", error.what());
+    return nre::kFault;
+  }
+}

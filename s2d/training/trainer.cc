@@ -1,0 +1,560 @@
+#include "s2d/training/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iomanip>
+#include <limits>
+#include <memory>
+#include <sstream>
+#include <type_traits>
+#include <vector>
+
+#include <ATen/autocast_mode.h>
+#include <torch/nn/utils/clip_grad.h>
+#include <torch/optim/adamw.h>
+#include <torch/version.h>
+
+#include "nre/error.h"
+#include "s2d/networks/module.h"
+#include "s2d/training/map_sampling.h"
+#include "s2d/training/tensor_files.h"
+
+namespace nre {
+namespace {
+
+namespace fs = std::filesystem;
+
+using torch::Tensor;
+
+// Convolutions in bfloat16 for as long as this is there.
+class MixedPrecision {
+ public:
+  MixedPrecision(bool enabled, torch::Device device)
+      : enabled_(enabled), device_(device) {
+    if (enabled_) Set(true);
+  }
+  ~MixedPrecision() {
+    if (!enabled_) return;
+    at::autocast::clear_cache();
+    Set(false);
+  }
+  MixedPrecision(const MixedPrecision&) = delete;
+  MixedPrecision& operator=(const MixedPrecision&) = delete;
+
+ private:
+  void Set(bool on) const {
+#if TORCH_VERSION_MAJOR > 2 || \
+    (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+    at::autocast::set_autocast_dtype(device_.type(), torch::kBFloat16);
+    at::autocast::set_autocast_enabled(device_.type(), on);
+#else
+    if (device_.is_cuda()) {
+      at::autocast::set_autocast_gpu_dtype(torch::kBFloat16);
+      at::autocast::set_enabled(on);
+    } else {
+      at::autocast::set_autocast_cpu_dtype(torch::kBFloat16);
+      at::autocast::set_cpu_enabled(on);
+    }
+#endif
+  }
+
+  bool enabled_;
+  torch::Device device_;
+};
+
+// A number as JSON has it; not finite: null.
+std::string Number(double value) {
+  if (!std::isfinite(value)) return "null";
+  std::ostringstream stream;
+  stream << std::setprecision(8) << value;
+  return stream.str();
+}
+
+std::string Duration(double seconds) {
+  char text[32];
+  const int64_t s = std::llround(seconds);
+  std::snprintf(text,
+                sizeof(text),
+                "%lld:%02lld:%02lld",
+                static_cast<long long>(s / 3600),
+                static_cast<long long>(s / 60 % 60),
+                static_cast<long long>(s % 60));
+  return text;
+}
+
+// What the losses to come depend on, to tell whether a checkpoint is of the
+// same training.
+std::string Fingerprint(const TrainerOptions& o) {
+  std::ostringstream s;
+  const TrainingDataOptions& d = o.data;
+  s << "network=" << o.network << " weights_path=" << o.weights_path
+    << " loss=" << static_cast<int>(o.loss.kind)
+    << " num_iterations=" << o.num_iterations
+    << " learning_rate=" << o.learning_rate
+    << " weight_decay=" << o.weight_decay << " seed=" << o.seed
+    << " batch_size=" << d.batch_size << " image_size=" << d.image_size
+    << " num_points=" << d.num_points << " min_overlap=" << d.min_overlap
+    << " max_overlap=" << d.max_overlap << " appearance=" << o.appearance
+    << " generated_share=" << d.generated_share
+    << " homography_share=" << d.homography_share
+    << " real_share=" << d.real_share
+    << " procedural_share=" << d.procedural_share
+    << " training_sets=" << d.set_paths.size()
+    << " num_easy_iterations=" << o.num_easy_iterations;
+  return s.str();
+}
+
+// Adam's state of a parameter, whose key was another type before LibTorch 2.
+template <typename States>
+auto& StateOf(States& states, const Tensor& parameter) {
+  using Key = typename States::key_type;
+  if constexpr (std::is_same_v<Key, std::string>) {
+    return states[c10::guts::to_string(parameter.unsafeGetTensorImpl())];
+  } else {
+    return states[parameter.unsafeGetTensorImpl()];
+  }
+}
+
+class Trainer {
+ public:
+  Trainer(const TrainerOptions& options, const std::atomic<bool>* interrupted)
+      : options_(options),
+        interrupted_(interrupted),
+        levels_(NetworkLevels(options.network)),
+        data_(options.data, options.seed) {
+    torch::manual_seed(options.seed);
+    module_ = CreateNetworkModule(options.network);
+    if (!options.weights_path.empty()) {
+      LoadWeights(ReadSafetensors(options.weights_path),
+                  options.weights_path,
+                  options.network,
+                  module_.get());
+    }
+    module_->to(options.device);
+    log_scale_ =
+        torch::full({}, std::log(options.softmax_scale)).to(options.device);
+    log_scale_.requires_grad_(true);
+    for (Tensor& parameter : module_->parameters()) {
+      if (parameter.dim() == 4) {
+        parameter.set_data(
+            parameter.contiguous(torch::MemoryFormat::ChannelsLast));
+      }
+    }
+    std::vector<Tensor> weights, others = {log_scale_};
+    for (Tensor& parameter : module_->parameters()) {
+      (parameter.dim() > 1 ? weights : others).push_back(parameter);
+    }
+    using torch::optim::AdamWOptions;
+    std::vector<torch::optim::OptimizerParamGroup> groups = {
+        {weights,
+         std::make_unique<AdamWOptions>(
+             AdamWOptions(options.learning_rate)
+                 .weight_decay(options.weight_decay))},
+        {others,
+         std::make_unique<AdamWOptions>(
+             AdamWOptions(options.learning_rate).weight_decay(0.0))}};
+    optimizer_ = std::make_unique<torch::optim::AdamW>(
+        groups, AdamWOptions(options.learning_rate));
+    fs::create_directories(options.output_path);
+    if (fs::exists(CheckpointPath())) Resume();
+    TrimMetrics();
+    metrics_.open(MetricsPath(), std::ios::app);
+    if (!metrics_) {
+      throw InputError("Cannot write to " + MetricsPath() + ".");
+    }
+  }
+
+  TrainingEnd Run() {
+    const auto start = std::chrono::steady_clock::now();
+    const int64_t first = iteration_;
+    std::printf("%s from iteration %lld to %lld on %s%s.\n",
+                options_.network.c_str(),
+                static_cast<long long>(first),
+                static_cast<long long>(options_.num_iterations),
+                options_.device.str().c_str(),
+                options_.mixed_precision ? ", mixed precision" : "");
+    double sum = 0.0, data_seconds = 0.0;
+    while (iteration_ < options_.num_iterations) {
+      const double loss = Step(&data_seconds);
+      ++iteration_;
+      sum += loss;
+      const double seconds = SecondsSince(start);
+      if (iteration_ % options_.log_every == 0) {
+        const double rate = (iteration_ - first) / seconds;
+        Log(sum / options_.log_every, rate, data_seconds / seconds);
+        sum = 0.0;
+      }
+      if (iteration_ % options_.validate_every == 0) Validate();
+      const bool stop = interrupted_ != nullptr && *interrupted_;
+      if (iteration_ % options_.checkpoint_every == 0 || stop ||
+          iteration_ == options_.num_iterations) {
+        WriteCheckpoint();
+      }
+      if (stop) return TrainingEnd::kInterrupted;
+      if (options_.patience > 0 &&
+          num_validations_since_best_ >= options_.patience) {
+        WriteCheckpoint();
+        return TrainingEnd::kNoProgress;
+      }
+    }
+    return TrainingEnd::kDone;
+  }
+
+ private:
+  static double SecondsSince(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() -
+                                         start)
+        .count();
+  }
+
+  std::string CheckpointPath() const {
+    return (fs::path(options_.output_path) / "checkpoint.safetensors").string();
+  }
+  std::string MetricsPath() const {
+    return (fs::path(options_.output_path) / "metrics.jsonl").string();
+  }
+  std::string WeightsPath() const {
+    return (fs::path(options_.output_path) /
+            (options_.network + ".safetensors"))
+        .string();
+  }
+
+  double LearningRate() const {
+    const double warmup =
+        std::min(1.0,
+                 (iteration_ + 1.0) /
+                     std::max<int64_t>(1, options_.num_warmup_iterations));
+    const double share =
+        static_cast<double>(iteration_) / options_.num_iterations;
+    return options_.learning_rate * warmup * 0.5 *
+           (1.0 + std::cos(3.14159265358979323846 * share));
+  }
+
+  // Features of both images of all pairs, by level.
+  std::pair<LevelFeatures, LevelFeatures> Features(const TrainingPairs& pairs) {
+    const int64_t num_pairs = pairs.visible.size(0);
+    const auto options = pairs.reference_images.options();
+    const Tensor mean =
+        torch::tensor({0.485f, 0.456f, 0.406f}).to(options).view({3, 1, 1});
+    const Tensor deviation =
+        torch::tensor({0.229f, 0.224f, 0.225f}).to(options).view({3, 1, 1});
+    const Tensor images =
+        ((torch::cat({pairs.reference_images, pairs.query_images}) - mean) /
+         deviation)
+            .contiguous(torch::MemoryFormat::ChannelsLast);
+    std::vector<Tensor> outputs;
+    {
+      const MixedPrecision mixed(options_.mixed_precision, options_.device);
+      outputs = module_->Forward(images);
+    }
+    LevelFeatures references, queries;
+    for (const NetworkLevel& level : levels_) {
+      references.push_back(outputs.at(level.output).narrow(0, 0, num_pairs));
+      queries.push_back(
+          outputs.at(level.output).narrow(0, num_pairs, num_pairs));
+    }
+    return {references, queries};
+  }
+
+  double Step(double* data_seconds) {
+    const auto start = std::chrono::steady_clock::now();
+    const double ease =
+        std::min(1.0,
+                 (iteration_ + 1.0) /
+                     std::max<int64_t>(1, options_.num_easy_iterations));
+    const TrainingPairs pairs = data_.Batch(DataSplit::kTraining,
+                                            iteration_,
+                                            ease * options_.appearance,
+                                            options_.device);
+    *data_seconds += SecondsSince(start);
+    module_->train();
+    for (auto& group : optimizer_->param_groups()) {
+      static_cast<torch::optim::AdamWOptions&>(group.options())
+          .lr(LearningRate());
+    }
+    optimizer_->zero_grad();
+    const auto [references, queries] = Features(pairs);
+    const Tensor loss = NetworkLoss(
+        levels_,
+        references,
+        queries,
+        pairs,
+        log_scale_.exp(),
+        options_.loss,
+        iteration_,
+        at::detail::createCPUGenerator(options_.seed * 1000003 + iteration_));
+    loss.backward();
+    const double value = loss.item<double>();
+    const double norm = torch::nn::utils::clip_grad_norm_(
+        module_->parameters(), options_.max_gradient_norm);
+    if (!std::isfinite(value) || !std::isfinite(norm)) {
+      throw InputError(
+          "The loss of iteration " + std::to_string(iteration_) +
+          " or its gradient is not finite. Expected a smaller "
+          "--learning_rate; " +
+          (fs::exists(CheckpointPath())
+               ? "the last checkpoint is kept in " + CheckpointPath() + "."
+               : "there is no checkpoint yet."));
+    }
+    optimizer_->step();
+    return value;
+  }
+
+  void Log(double loss, double rate, double data_share) {
+    const double left = (options_.num_iterations - iteration_) / rate;
+    std::printf("%lld/%lld loss %.4f, %.2f it/s (data %.0f %%), %s left\n",
+                static_cast<long long>(iteration_),
+                static_cast<long long>(options_.num_iterations),
+                loss,
+                rate,
+                100.0 * data_share,
+                Duration(left).c_str());
+    std::fflush(stdout);
+    metrics_ << "{\"iteration\": " << iteration_
+             << ", \"loss\": " << Number(loss)
+             << ", \"learning_rate\": " << Number(LearningRate())
+             << ", \"softmax_scale\": "
+             << Number(log_scale_.exp().item<double>())
+             << ", \"iterations_per_s\": " << Number(rate) << "}" << std::endl;
+  }
+
+  // Means over the validation's batches.
+  MapQuality Quality(double appearance) {
+    const torch::NoGradGuard no_grad;
+    MapQuality sum;
+    for (int64_t i = 0; i < options_.num_validation_batches; ++i) {
+      const TrainingPairs pairs =
+          data_.Batch(DataSplit::kValidation, i, appearance, options_.device);
+      const auto [references, queries] = Features(pairs);
+      const MapQuality batch = SumMapQuality(levels_[0],
+                                             references[0],
+                                             queries[0],
+                                             pairs,
+                                             log_scale_.exp(),
+                                             options_.loss.unit_norm);
+      sum.nre += batch.nre;
+      sum.truncated_nre += batch.truncated_nre;
+      sum.hits += batch.hits;
+      sum.num_points += batch.num_points;
+      sum.log_categories = batch.log_categories;
+    }
+    const double num = std::max<double>(1.0, sum.num_points);
+    sum.nre /= num;
+    sum.truncated_nre /= num;
+    sum.hits /= num;
+    return sum;
+  }
+
+  void Validate() {
+    module_->eval();
+    const MapQuality plain = Quality(0.0);
+    const MapQuality changed = Quality(options_.appearance);
+    const double loss = 0.5 * (plain.truncated_nre + changed.truncated_nre);
+    if (!std::isfinite(loss)) {
+      throw InputError("The validation of iteration " +
+                       std::to_string(iteration_) + " is not finite.");
+    }
+    const auto print = [](const char* name, const MapQuality& quality) {
+      std::printf("  %s: NRE %.3f (ln|Omega| %.3f), %.1f %% within a cell\n",
+                  name,
+                  quality.truncated_nre,
+                  quality.log_categories,
+                  100.0 * quality.hits);
+    };
+    print("validation", plain);
+    print("appearance changed", changed);
+    const auto json = [](const MapQuality& quality) {
+      return "{\"nre\": " + Number(quality.nre) +
+             ", \"truncated_nre\": " + Number(quality.truncated_nre) +
+             ", \"log_categories\": " + Number(quality.log_categories) +
+             ", \"hits\": " + Number(quality.hits) + "}";
+    };
+    metrics_ << "{\"iteration\": " << iteration_
+             << ", \"validation\": " << json(plain)
+             << ", \"changed_validation\": " << json(changed) << "}"
+             << std::endl;
+    if (loss < best_loss_) {
+      best_loss_ = loss;
+      num_validations_since_best_ = 0;
+      WriteWeights();
+    } else {
+      ++num_validations_since_best_;
+    }
+  }
+
+  // Half precision for what is large.
+  void WriteWeights() {
+    TensorFile file;
+    for (const auto& item : module_->named_parameters()) {
+      file.tensors[item.key()] = item.value().dim() > 1
+                                     ? item.value().to(torch::kFloat16)
+                                     : item.value();
+    }
+    for (const auto& item : module_->named_buffers()) {
+      file.tensors[item.key()] = item.value();
+    }
+    file.metadata = {{"network", options_.network},
+                     {"version", "1"},
+                     {"training", Fingerprint(options_)},
+                     {"iteration", std::to_string(iteration_)},
+                     {"softmax_scale", Number(log_scale_.exp().item<double>())},
+                     {"validation_nre", Number(best_loss_)}};
+    WriteTensorFile(WeightsPath(), file);
+  }
+
+  // All that changes during training, by name.
+  NamedTensors State() {
+    NamedTensors state;
+    for (const auto& item : module_->named_parameters()) {
+      state["network." + item.key()] = item.value();
+    }
+    for (const auto& item : module_->named_buffers()) {
+      state["network." + item.key()] = item.value();
+    }
+    state["log_scale"] = log_scale_;
+    return state;
+  }
+
+  void WriteCheckpoint() {
+    TensorFile file;
+    file.tensors = State();
+    size_t index = 0;
+    for (auto& group : optimizer_->param_groups()) {
+      for (Tensor& parameter : group.params()) {
+        const std::string name = "adam." + std::to_string(index++);
+        auto& state = static_cast<torch::optim::AdamWParamState&>(
+            *StateOf(optimizer_->state(), parameter));
+        file.tensors[name + ".mean"] = state.exp_avg();
+        file.tensors[name + ".square"] = state.exp_avg_sq();
+      }
+    }
+    file.tensors["best_loss"] = torch::full({}, best_loss_, torch::kFloat64);
+    file.tensors["counts"] =
+        torch::tensor({iteration_, num_validations_since_best_}, torch::kInt64);
+    file.metadata = {{"format", "colmap_nre checkpoint"},
+                     {"version", "1"},
+                     {"options", Fingerprint(options_)}};
+    WriteTensorFile(CheckpointPath(), file);
+  }
+
+  void Resume() {
+    const auto refuse = [&](const std::string& why) {
+      throw InputError("The checkpoint " + CheckpointPath() + " " + why +
+                       ". Expected what nre_trainer wrote with the same "
+                       "options; remove it, or take another --output_path, to "
+                       "begin anew.");
+    };
+    TensorFile file;
+    try {
+      file = ReadTensorFile(CheckpointPath());
+    } catch (const InputError& error) {
+      refuse(std::string("cannot be read: ") + error.what());
+    }
+    if (file.metadata["format"] != "colmap_nre checkpoint") refuse("is none");
+    if (file.metadata["options"] != Fingerprint(options_)) {
+      refuse("is of a training with other options (" +
+             file.metadata["options"] + "), not these (" +
+             Fingerprint(options_) + ")");
+    }
+    const torch::NoGradGuard no_grad;
+    const auto restore = [&](const std::string& name, const Tensor& tensor) {
+      const auto stored = file.tensors.find(name);
+      if (stored == file.tensors.end() ||
+          stored->second.sizes() != tensor.sizes()) {
+        refuse("lacks " + name + " or has it in another shape");
+      }
+      Tensor(tensor).copy_(stored->second);
+    };
+    for (const auto& [name, tensor] : State()) restore(name, tensor);
+    Tensor best = torch::zeros({}, torch::kFloat64);
+    Tensor counts = torch::zeros({2}, torch::kInt64);
+    restore("best_loss", best);
+    restore("counts", counts);
+    best_loss_ = best.item<double>();
+    iteration_ = counts[0].item<int64_t>();
+    num_validations_since_best_ = counts[1].item<int64_t>();
+    size_t index = 0;
+    for (auto& group : optimizer_->param_groups()) {
+      for (Tensor& parameter : group.params()) {
+        const std::string name = "adam." + std::to_string(index++);
+        auto state = std::make_unique<torch::optim::AdamWParamState>();
+        state->step(iteration_);
+        state->exp_avg(torch::zeros_like(parameter));
+        state->exp_avg_sq(torch::zeros_like(parameter));
+        restore(name + ".mean", state->exp_avg());
+        restore(name + ".square", state->exp_avg_sq());
+        StateOf(optimizer_->state(), parameter) = std::move(state);
+      }
+    }
+  }
+
+  // Lines that were written after the checkpoint come again.
+  void TrimMetrics() {
+    std::ifstream in(MetricsPath());
+    if (!in) return;
+    const std::string temporary = MetricsPath() + ".tmp";
+    std::ofstream out(temporary);
+    std::string line;
+    while (std::getline(in, line)) {
+      long long iteration = 0;
+      if (std::sscanf(line.c_str(), "{\"iteration\": %lld", &iteration) == 1 &&
+          iteration <= iteration_ && line.back() == '}') {
+        out << line << "\n";
+      }
+    }
+    out.close();
+    if (!out) throw InputError("Cannot write to " + temporary + ".");
+    fs::rename(temporary, MetricsPath());
+  }
+
+  TrainerOptions options_;
+  const std::atomic<bool>* interrupted_;
+  std::vector<NetworkLevel> levels_;
+  TrainingData data_;
+  std::shared_ptr<NetworkModule> module_;
+  Tensor log_scale_;
+  std::unique_ptr<torch::optim::AdamW> optimizer_;
+  std::ofstream metrics_;
+  int64_t iteration_ = 0;  // done
+  double best_loss_ = std::numeric_limits<double>::infinity();
+  int64_t num_validations_since_best_ = 0;
+};
+
+}  // namespace
+
+void TrainerOptions::Check() const {
+  const auto expect = [](bool good, const std::string& what) {
+    if (!good) throw InputError("Invalid options: expected " + what + ".");
+  };
+  expect(!output_path.empty(), "--output_path, a folder");
+  expect(!NetworkLevels(network).empty(),
+         "--network, a network with dense features, not '" + network + "'");
+  expect(num_iterations > 0, "--num_iterations > 0");
+  expect(learning_rate > 0.0, "--learning_rate > 0");
+  expect(weight_decay >= 0.0, "--weight_decay >= 0");
+  expect(max_gradient_norm > 0.0, "--max_gradient_norm > 0");
+  expect(softmax_scale > 0.0, "--softmax_scale > 0");
+  expect(num_warmup_iterations >= 0 && num_easy_iterations >= 0,
+         "--num_warmup_iterations and --num_easy_iterations >= 0");
+  expect(log_every > 0 && checkpoint_every > 0 && validate_every > 0 &&
+             num_validation_batches > 0,
+         "--log_every, --checkpoint_every, --validate_every and "
+         "--num_validation_batches > 0");
+  expect(patience >= 0, "--patience >= 0");
+  expect(appearance >= 0.0 && appearance <= 1.0, "--appearance from 0 to 1");
+  expect(data.Check(),
+         "--batch_size, --image_size and --num_points > 0, --image_size a "
+         "multiple of 32, --min_overlap <= --max_overlap from 0 to 1, shares "
+         "that are not negative");
+}
+
+TrainingEnd Train(const TrainerOptions& options,
+                  const std::atomic<bool>* interrupted) {
+  options.Check();
+  return Trainer(options, interrupted).Run();
+}
+
+}  // namespace nre

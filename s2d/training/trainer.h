@@ -1,0 +1,75 @@
+// Training of a network. Only for training: includes LibTorch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include <torch/types.h>
+
+#include "s2d/training/network_loss.h"
+#include "s2d/training/training_data.h"
+
+namespace nre {
+
+struct TrainerOptions {
+  // One of s2d/networks.
+  std::string network = "compact_coarse";
+
+  // A folder, made if it is not there. checkpoint.safetensors: to go on from;
+  // <network>.safetensors: the weights that were best in validation, for
+  // --weights_path; metrics.jsonl: a line per log_every iterations and per
+  // validation.
+  std::string output_path;
+
+  // Weights to begin with; empty: random ones.
+  std::string weights_path;
+
+  NetworkLossOptions loss;
+  TrainingDataOptions data;
+
+  int64_t num_iterations = 20000;
+  double learning_rate = 1e-3;  // falls to 0 along half a cosine
+  int64_t num_warmup_iterations = 200;
+  double weight_decay = 1e-4;
+  double max_gradient_norm = 1.0;
+
+  // What unit-norm descriptors' inner products are multiplied by at first; it
+  // is learned.
+  double softmax_scale = 20.0;
+
+  // How much the appearance of images changes, 0 to 1; less in the first
+  // num_easy_iterations.
+  double appearance = 1.0;
+  int64_t num_easy_iterations = 1000;
+
+  uint64_t seed = 0;
+  torch::Device device = torch::kCPU;
+
+  // Convolutions in bfloat16; weights, losses and gradients of weights stay in
+  // single precision.
+  bool mixed_precision = false;
+
+  int64_t log_every = 20;
+  int64_t checkpoint_every = 500;
+  int64_t validate_every = 500;
+  int64_t num_validation_batches = 8;
+
+  // Validations without a better one after which training ends; 0: never.
+  int64_t patience = 0;
+
+  // Throws InputError saying which option is invalid.
+  void Check() const;
+};
+
+enum class TrainingEnd { kDone, kNoProgress, kInterrupted };
+
+// Trains, or goes on where the checkpoint in the output folder is: to the same
+// losses, on the CPU with the same number of threads. Writes progress to
+// stdout. Ends soon after `*interrupted` is set, with a checkpoint. Throws
+// InputError for invalid options or files, a checkpoint of other options, and
+// losses that are not finite; files that were written before stay.
+TrainingEnd Train(const TrainerOptions& options,
+                  const std::atomic<bool>* interrupted);
+
+}  // namespace nre

@@ -1,0 +1,219 @@
+#include "s2d/training/training_data.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "nre/error.h"
+#include "s2d/training/appearance.h"
+#include "s2d/training/generated_scenes.h"
+#include "s2d/training/homographies.h"
+#include "s2d/training/random_draws.h"
+#include "s2d/training/real_pairs.h"
+#include "s2d/training/textures.h"
+#include "s2d/training/training_set.h"
+
+namespace nre {
+namespace {
+
+using torch::Tensor;
+
+// Of every batch; its scenes share them.
+constexpr int64_t kNumTextures = 24;
+constexpr int64_t kTextureSize = 256;
+
+// Textures are made anew every so many batches.
+constexpr int64_t kBatchesPerTextures = 4;
+
+// The least overlap of validation pairs.
+constexpr double kValidationOverlap = 0.3;
+
+// Of sets without pairs, every tenth picture is for validation.
+constexpr int64_t kValidationPeriod = 10;
+
+// Independent streams of draws.
+uint64_t Mix(uint64_t seed, uint64_t stream, uint64_t number) {
+  // SplitMix64's finaliser.
+  uint64_t z = seed * 0x9e3779b97f4a7c15 + stream * 0xd1b54a32d192ed03 +
+               number * 0x8cb92ba72f3d8dd7 + 0x2545f4914f6cdd1d;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+at::Generator Generator(uint64_t seed, uint64_t stream, uint64_t number) {
+  return at::detail::createCPUGenerator(Mix(seed, stream, number));
+}
+
+TrainingPairs Concatenate(const std::vector<TrainingPairs>& parts) {
+  const auto join = [&](Tensor TrainingPairs::*member) {
+    std::vector<Tensor> tensors;
+    for (const TrainingPairs& part : parts) tensors.push_back(part.*member);
+    return torch::cat(tensors);
+  };
+  return {join(&TrainingPairs::reference_images),
+          join(&TrainingPairs::query_images),
+          join(&TrainingPairs::reference_positions),
+          join(&TrainingPairs::query_positions),
+          join(&TrainingPairs::visible)};
+}
+
+TrainingPairs To(const TrainingPairs& pairs, torch::Device device) {
+  return {pairs.reference_images.to(device),
+          pairs.query_images.to(device),
+          pairs.reference_positions.to(device),
+          pairs.query_positions.to(device),
+          pairs.visible.to(device)};
+}
+
+}  // namespace
+
+struct TrainingData::Sources {
+  std::vector<TrainingSet> real;
+  // Pictures of sets without pairs.
+  std::vector<Tensor> training_photos;
+  std::vector<Tensor> validation_photos;
+
+  // What was made last, by split and number.
+  Tensor textures;
+  std::pair<DataSplit, int64_t> textures_key = {DataSplit::kTraining, -1};
+};
+
+bool TrainingDataOptions::Check() const {
+  return batch_size > 0 && image_size > 0 && image_size % 32 == 0 &&
+         num_points > 0 && min_overlap >= 0.0 && min_overlap <= max_overlap &&
+         max_overlap <= 1.0 && generated_share >= 0.0 &&
+         homography_share >= 0.0 && real_share >= 0.0 &&
+         procedural_share >= 0.0 && procedural_share <= 1.0;
+}
+
+TrainingData::TrainingData(const TrainingDataOptions& options, uint64_t seed)
+    : options_(options), seed_(seed), sources_(std::make_unique<Sources>()) {
+  for (const std::string& path : options.set_paths) {
+    const TrainingSet set(path);
+    if (set.NumPairs() > 0) {
+      sources_->real.push_back(set);
+      continue;
+    }
+    for (int64_t i = 0; i < set.NumImages(); ++i) {
+      auto& photos = i % kValidationPeriod == 0 ? sources_->validation_photos
+                                                : sources_->training_photos;
+      photos.push_back(set.Image(i));
+    }
+  }
+  if (sources_->real.empty()) options_.real_share = 0.0;
+  if (sources_->training_photos.empty()) {
+    options_.homography_share = 0.0;
+    options_.procedural_share = 1.0;
+  }
+  if (options_.generated_share + options_.homography_share +
+          options_.real_share <=
+      0.0) {
+    throw InputError(
+        "There is nothing to train on: every source of data has the share 0 or "
+        "no data. Expected --generated_share > 0, or --training_set_path with "
+        "data of the sources that are wanted.");
+  }
+}
+
+TrainingData::~TrainingData() = default;
+
+Tensor TrainingData::Textures(DataSplit split, int64_t number) {
+  const std::pair<DataSplit, int64_t> key = {split,
+                                             number / kBatchesPerTextures};
+  if (key == sources_->textures_key) return sources_->textures;
+  const bool validation = split == DataSplit::kValidation;
+  const auto& photos =
+      validation ? sources_->validation_photos : sources_->training_photos;
+  const int64_t num_procedural =
+      photos.empty() ? kNumTextures
+                     : std::llround(options_.procedural_share * kNumTextures);
+  const at::Generator generator =
+      Generator(seed_, validation ? 1 : 2, key.second);
+  std::vector<Tensor> textures;
+  if (num_procedural > 0) {
+    textures.push_back(
+        ProceduralTextures(num_procedural, kTextureSize, generator));
+  }
+  if (num_procedural < kNumTextures) {
+    textures.push_back(CutTextures(
+        photos, kNumTextures - num_procedural, kTextureSize, generator));
+  }
+  sources_->textures = torch::cat(textures);
+  sources_->textures_key = key;
+  return sources_->textures;
+}
+
+TrainingPairs TrainingData::Batch(DataSplit split,
+                                  int64_t number,
+                                  double appearance,
+                                  torch::Device device) {
+  const torch::NoGradGuard no_grad;
+  const bool validation = split == DataSplit::kValidation;
+  const at::Generator generator = Generator(seed_, validation ? 3 : 4, number);
+  Draws draws(generator);
+
+  // How many pairs come from where.
+  const double generated = options_.generated_share;
+  const double homography = validation ? 0.0 : options_.homography_share;
+  const double real = validation ? 0.0 : options_.real_share;
+  int64_t num_generated = 0, num_homography = 0, num_real = 0;
+  for (int64_t i = 0; i < options_.batch_size; ++i) {
+    const double draw = draws.Uniform() * (generated + homography + real);
+    if (validation || draw < generated) {
+      ++num_generated;
+    } else if (draw < generated + homography) {
+      ++num_homography;
+    } else {
+      ++num_real;
+    }
+  }
+
+  std::vector<TrainingPairs> parts;
+  if (num_generated > 0) {
+    SceneOptions scenes;
+    scenes.height = options_.image_size;
+    scenes.width = options_.image_size;
+    scenes.num_points = options_.num_points;
+    scenes.min_overlap = validation ? kValidationOverlap : options_.min_overlap;
+    scenes.max_overlap = validation ? 1.0 : options_.max_overlap;
+    parts.push_back(To(GeneratedPairs(num_generated,
+                                      Textures(split, number).to(device),
+                                      scenes,
+                                      generator),
+                       device));
+  }
+  if (num_homography > 0) {
+    HomographyOptions homographies;
+    homographies.batch_size = num_homography;
+    homographies.height = options_.image_size;
+    homographies.width = options_.image_size;
+    homographies.num_points = options_.num_points;
+    parts.push_back(
+        To(HomographyPairs(sources_->training_photos, homographies, generator),
+           device));
+  }
+  if (num_real > 0) {
+    RealPairOptions pairs;
+    pairs.batch_size = num_real;
+    pairs.height = options_.image_size;
+    pairs.width = options_.image_size;
+    pairs.num_points = options_.num_points;
+    parts.push_back(
+        To(CropRealPairs(sources_->real, pairs, generator), device));
+  }
+  TrainingPairs batch = Concatenate(parts);
+  if (appearance > 0.0) {
+    AppearanceOptions changes;
+    changes.strength = appearance;
+    AppearanceOptions milder = changes;
+    milder.strength = validation ? 0.0 : 0.5 * appearance;
+    const bool swap = !validation && draws.Chance(0.5);
+    batch.query_images = ChangeAppearance(
+        batch.query_images, swap ? milder : changes, generator);
+    batch.reference_images = ChangeAppearance(
+        batch.reference_images, swap ? changes : milder, generator);
+  }
+  return batch;
+}
+
+}  // namespace nre

@@ -1,0 +1,76 @@
+// Batches of training pairs from all sources. Only for training: includes
+// LibTorch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <torch/types.h>
+
+#include "s2d/training/training_pairs.h"
+
+namespace nre {
+
+struct TrainingDataOptions {
+  // Training sets. Those with pairs are real models; the pictures of the others
+  // are textures of generated scenes, and seen through homographies. Without
+  // any, textures are procedural.
+  std::vector<std::string> set_paths;
+
+  // How likely a pair is of each source, relative to the others; what has no
+  // data is left out.
+  double generated_share = 1.0;
+  double homography_share = 0.5;
+  double real_share = 0.5;
+
+  // Of textures on generated scenes, the share that is procedural although
+  // there are pictures.
+  double procedural_share = 0.3;
+
+  int64_t batch_size = 8;  // pairs
+  int64_t image_size = 256;
+  int64_t num_points = 256;  // of each pair
+
+  // The share of the reference image that the query of a generated scene sees.
+  double min_overlap = 0.05;
+  double max_overlap = 1.0;
+
+  bool Check() const;
+};
+
+// What a batch is for: validation sees no textures of training, and pictures of
+// sets without pairs are used for one only.
+enum class DataSplit {
+  kTraining,
+  kValidation,  // generated scenes, overlap 30 to 100 %
+};
+
+class TrainingData {
+ public:
+  // Throws InputError for sets that cannot be read or hold nothing of use.
+  TrainingData(const TrainingDataOptions& options, uint64_t seed);
+  ~TrainingData();
+
+  // The batch with this number: always the same for the same arguments, options
+  // and seed, whatever the number of threads. appearance: how much that of the
+  // images changes, 0 to 1; one of a pair's images changes half as much as the
+  // other, in validation not at all. On `device`.
+  TrainingPairs Batch(DataSplit split,
+                      int64_t number,
+                      double appearance,
+                      torch::Device device);
+
+ private:
+  struct Sources;
+
+  // Of generated scenes' surfaces, [T, 3, S, S].
+  torch::Tensor Textures(DataSplit split, int64_t number);
+
+  TrainingDataOptions options_;
+  uint64_t seed_;
+  std::unique_ptr<Sources> sources_;
+};
+
+}  // namespace nre
