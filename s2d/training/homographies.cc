@@ -179,18 +179,18 @@ Tensor RenderQuery(const Tensor& photo,
                                     (y - double(y0)) * (2.0 / (y1 - y0)) - 1.0},
                                    2);
   constexpr int64_t kBilinear = 0, kReflection = 2;
-  Tensor samples = at::grid_sampler(part.unsqueeze(0),
-                                    grid.unsqueeze(0),
-                                    kBilinear,
-                                    kReflection,
-                                    /*align_corners=*/false);
-  if (draws->Chance(0.5)) {
-    const Tensor outside = (x < 0.0) | (x > double(photo.size(1))) | (y < 0.0) |
-                           (y > double(photo.size(0)));
-    samples =
-        torch::where(outside, draws->UniformTensor({1, 3, 1, 1}), samples);
-  }
-  return at::avg_pool2d(samples, 2).squeeze(0);
+  const Tensor samples = at::grid_sampler(part.unsqueeze(0),
+                                          grid.unsqueeze(0),
+                                          kBilinear,
+                                          kReflection,
+                                          /*align_corners=*/false);
+  const Tensor image = at::avg_pool2d(samples, 2).squeeze(0);
+  if (draws->Chance(0.5)) return image;
+  const Tensor outside = (x < 0.0) | (x > double(photo.size(1))) | (y < 0.0) |
+                         (y > double(photo.size(0)));
+  return image.lerp(
+      draws->UniformTensor({3, 1, 1}).expand_as(image),
+      at::avg_pool2d(outside.to(torch::kFloat32).unsqueeze(0), 2));
 }
 
 struct Points {

@@ -11,10 +11,12 @@ torch::Tensor PhotoPart(const torch::Tensor& photo,
                         int64_t height) {
   return photo.narrow(0, y, height)
       .narrow(1, x, width)
-      .to(torch::kFloat32)
       .permute({2, 0, 1})
-      .mul(1.0 / 255.0)
-      .contiguous();
+      .to(torch::kFloat32,
+          /*non_blocking=*/false,
+          /*copy=*/true,
+          torch::MemoryFormat::Contiguous)
+      .mul_(1.0 / 255.0);
 }
 
 torch::Tensor Resample(const torch::Tensor& image,
