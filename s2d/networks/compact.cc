@@ -55,6 +55,39 @@ Tensor Upsample(const Tensor& x) {
       x, {2 * x.size(2), 2 * x.size(3)}, /*align_corners=*/false);
 }
 
+// What the networks see: each pixel less the mean of its surroundings, divided
+// by their standard deviation, so that light and contrast hardly matter, also
+// where they change within the image. Where there is less than kPlain of the
+// image's contrast, it stays weak. images: [B, 3, H, W], H and W multiples of
+// kPool. Single precision.
+constexpr int kPool = 8;
+constexpr double kPlain = 0.2;
+
+Tensor NormalizeLocally(const Tensor& images) {
+  const Tensor x = images.to(torch::kFloat32);
+  const auto smooth = [](const Tensor& t) {
+    return torch::avg_pool2d(t, 3, 1, 1, false, /*count_include_pad=*/false);
+  };
+  const auto surroundings = [&](const Tensor& t) {
+    return smooth(smooth(torch::avg_pool2d(t, kPool)));
+  };
+  const Tensor mean = surroundings(x);
+  // Of all channels together.
+  const Tensor variance =
+      (surroundings(x.square().mean(1, true)) - mean.square().mean(1, true))
+          .clamp_min(0.0);
+  const Tensor of_image = variance.mean({2, 3}, /*keepdim=*/true);
+  const Tensor scale =
+      torch::rsqrt(variance + kPlain * kPlain * of_image + 1e-8);
+  const auto upsample = [&](const Tensor& t) {
+    return torch::upsample_bilinear2d(
+        t, {x.size(2), x.size(3)}, /*align_corners=*/false);
+  };
+  return ((x - upsample(mean)) * upsample(scale))
+      .to(images.scalar_type())
+      .contiguous(torch::MemoryFormat::ChannelsLast);
+}
+
 struct Level {
   int channels;
   int num_blocks;
@@ -109,7 +142,7 @@ class Compact : public NetworkModule {
     const int64_t height = image.size(2) / stride;
     const int64_t width = image.size(3) / stride;
     std::vector<Tensor> levels;
-    Tensor x = PadToWholeCells(image);
+    Tensor x = NormalizeLocally(PadToWholeCells(image));
     for (torch::nn::Sequential& down : downs_) {
       x = down->forward(x);
       levels.push_back(x);
