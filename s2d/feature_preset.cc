@@ -7,6 +7,7 @@
 
 #include "nre/error.h"
 #include "s2d/dense_sift.h"
+#include "s2d/install_folder.h"
 #include "s2d/network_features.h"
 
 namespace nre {
@@ -107,27 +108,34 @@ FeaturePreset CreateDenseSiftPreset() {
   return preset;
 }
 
+// The weights in `folder` or, if it is empty, those that come with this
+// software.
 std::string WeightsFile(const std::string& preset,
                         const std::string& network,
                         const std::string& folder) {
+  namespace fs = std::filesystem;
+  const std::string file = network + ".safetensors";
+  const fs::path shipped =
+      fs::path(InstallFolder()) / "share/colmap_nre/weights";
   const std::string path =
-      (std::filesystem::path(folder) / (network + ".safetensors")).string();
+      ((folder.empty() ? shipped : fs::path(folder)) / file).string();
   std::error_code error;
-  if (!folder.empty() && std::filesystem::exists(path, error)) return path;
+  if (fs::exists(path, error)) return path;
   std::string message = "The features " + preset + " need weights: ";
-  message += folder.empty() ? "expected --weights_path, a folder with " +
-                                  network + ".safetensors"
-                            : path + " does not exist";
   for (const Checkpoint& checkpoint : kCheckpoints) {
-    if (network == checkpoint.network) {
-      message += std::string(". Get ") + checkpoint.file + " from " +
-                 checkpoint.source +
-                 " and convert it: scripts/convert_weights.py " + network +
-                 " " + checkpoint.file + " " +
-                 (folder.empty() ? "FOLDER/" + network + ".safetensors" : path);
-    }
+    if (network != checkpoint.network) continue;
+    message += folder.empty() ? "expected --weights_path, a folder with " + file
+                              : path + " does not exist";
+    message +=
+        std::string(". Get ") + checkpoint.file + " from " + checkpoint.source +
+        " and convert it: scripts/convert_weights.py " + network + " " +
+        checkpoint.file + " " + (folder.empty() ? "FOLDER/" + file : path);
+    throw InputError(message + ".");
   }
-  throw InputError(message + ".");
+  throw InputError(message + path + " does not exist. Expected the file " +
+                   file +
+                   " of s2d/weights in the source of this software, installed "
+                   "or in the folder --weights_path.");
 }
 
 FeaturePreset CreateNetworkPreset(const std::string& name,

@@ -23,6 +23,7 @@ struct FeaturePreset {
 
 struct FeaturePresetOptions {
   // Folder with <network>.safetensors of the networks that a preset uses.
+  // Empty: those that come with this software, which only `compact` has.
   std::string weights_path;
 
   Device device = Device::kAuto;

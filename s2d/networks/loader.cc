@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 
 #include "nre/error.h"
+#include "s2d/install_folder.h"
 #include "s2d/networks/network.h"
 
 namespace nre {
@@ -15,18 +16,10 @@ using LoadFunction = Network*(const NetworkOptions*);
 
 constexpr char kLibrary[] = "libnre_networks.so";
 
-// ../lib beside the executable or library that holds this code.
 std::string PathOfLibrary() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&PathOfLibrary), &info) == 0 ||
-      info.dli_fname == nullptr) {
-    return kLibrary;
-  }
   namespace fs = std::filesystem;
+  const fs::path path = fs::path(InstallFolder()) / "lib" / kLibrary;
   std::error_code error;
-  fs::path self = fs::canonical(info.dli_fname, error);
-  if (error) self = fs::canonical("/proc/self/exe", error);
-  const fs::path path = self.parent_path().parent_path() / "lib" / kLibrary;
   return fs::exists(path, error) ? path.string() : kLibrary;
 }
 

@@ -4,10 +4,11 @@
 # same one or two reference images on both sides.
 #
 #   degraded_queries.sh DATASETS_FOLDER OUTPUT_FOLDER [--quick] [--seed N]
+#     [--features "NAME [NAME ...]"]
 #
 # DATASETS_FOLDER has fountain/ and herzjesu/ (see degrade_queries.cc for what
-# is in them). --quick: one picture instead of two per query and kind. Both
-# sides run in one thread.
+# is in them). --quick: one picture instead of two per query and kind.
+# --features: presets to compare. Both sides run in one thread.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -15,13 +16,14 @@ source "$here/../common.sh"
 bin="$here/../../build/bin"
 colmap="$colmap_prefix/bin/colmap"
 
-[[ $# -ge 2 ]] || die "usage: DATASETS_FOLDER OUTPUT_FOLDER [--quick] [--seed N]"
-datasets="$1" out="$2" variants=2 seed=0
+[[ $# -ge 2 ]] || die "usage: DATASETS_FOLDER OUTPUT_FOLDER [--quick] [--seed N] [--features LIST]"
+datasets="$1" out="$2" variants=2 seed=0 features="compact dense_sift"
 shift 2
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --quick) variants=1 ;;
     --seed) shift; seed="${1:?--seed needs a number}" ;;
+    --features) shift; features="${1:?--features needs names}" ;;
     *) die "unknown option $1" ;;
   esac
   shift
@@ -91,16 +93,16 @@ sift() {
       >"$scene/sift.txt" || true
 }
 
-nre() {
+nre() { # SCENE MAP FEATURES
   local scene="$1" map="$2" status=0
-  "$bin/colmap_nre" nre_localizer --input_path "$map" \
+  "$bin/colmap_nre" nre_localizer --features "$3" --input_path "$map" \
     --image_path "$scene/images" --query_list_path "$scene/queries.txt" \
-    --pairs_path "$scene/pairs.txt" --output_path "$scene/nre" \
+    --pairs_path "$scene/pairs.txt" --output_path "$scene/$3" \
     --num_threads 1 --random_seed "$seed" --log_level 0 \
-    2>"$scene/nre.log" || status=$?
+    2>"$scene/$3.log" || status=$?
   # 3: done, but some queries are not registered.
   [[ $status == 0 || $status == 3 ]] || {
-    tail -n 5 "$scene/nre.log" >&2
+    tail -n 5 "$scene/$3.log" >&2
     die "nre_localizer failed with exit code $status"
   }
 }
@@ -111,8 +113,10 @@ for name in fountain herzjesu; do
     --variants "$variants" --seed "$seed"
   step "$name: SIFT"
   sift "$out/$name" "$datasets/$name/map"
-  step "$name: NRE"
-  nre "$out/$name" "$datasets/$name/map"
+  for f in $features; do
+    step "$name: NRE, $f"
+    nre "$out/$name" "$datasets/$name/map" "$f"
+  done
 done
 
 # Both scenes as one, their names in front.
@@ -124,17 +128,21 @@ merge() { # FILE, the same in either scene
 for list in queries_gt sift original dark noisy blurred tiny cropped; do
   merge "$list.txt" >"$out/$list.txt"
 done
-for name in fountain herzjesu; do
-  sed "s|\"name\":\"|&$name/|" "$out/$name/nre/report.jsonl"
-done >"$out/nre.jsonl"
+results="$out/sift.txt" names=SIFT
+for f in $features; do
+  for name in fountain herzjesu; do
+    sed "s|\"name\":\"|&$name/|" "$out/$name/$f/report.jsonl"
+  done >"$out/$f.jsonl"
+  results+=",$out/$f.jsonl" names+=",$f"
+done
 cat "$out"/{dark,noisy,blurred,tiny,cropped}.txt >"$out/degraded.txt"
 
 step "evaluation"
 for kind in original dark noisy blurred tiny cropped degraded; do
   printf '\n%s\n' "$kind"
   "$bin/colmap_nre" pose_evaluator --gt_path "$out/queries_gt.txt" \
-    --result_paths "$out/sift.txt,$out/nre.jsonl" --names SIFT,NRE \
-    --query_list_path "$out/$kind.txt" --thresholds "0.1,1;0.5,5" \
+    --result_paths "$results" --names "$names" \
+    --query_list_path "$out/$kind.txt" --thresholds "0.05,0.5;0.1,1;0.5,5" \
     --output_path "$out/evaluation_$kind" 2>/dev/null
 done | tee "$out/evaluation.txt"
 step "done; tables and curves: $out/evaluation_*"

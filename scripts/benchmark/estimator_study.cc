@@ -205,6 +205,8 @@ struct Options {
   std::vector<std::string> methods = {
       "nre", "re", "lo_ransac", "magsac", "fpr"};
   std::vector<std::string> scenes = {"fountain", "herzjesu"};
+  std::string features = "dense_sift";  // of the real half
+  std::string weights_path;
 
   Options() {
     for (int i = 0; i < 10; ++i) {
@@ -262,7 +264,8 @@ class Study {
   }
 
   void RunReal() {
-    const FeaturePreset preset = CreateFeaturePreset("dense_sift");
+    const FeaturePreset preset =
+        CreateFeaturePreset(options_.features, {options_.weights_path});
     for (const std::string& scene : options_.scenes) {
       const std::string folder = options_.datasets_path + "/" + scene;
       int index = 0;
@@ -417,6 +420,10 @@ Options ReadOptions(int argc, char** argv) {
       options.methods = kStages;
     } else if (argument == "--methods" && has_value) {
       options.methods = Split(argv[++i]);
+    } else if (argument == "--features" && has_value) {
+      options.features = argv[++i];
+    } else if (argument == "--weights_path" && has_value) {
+      options.weights_path = argv[++i];
     } else if (argument == "--scenes" && has_value) {
       options.scenes = Split(argv[++i]);
     } else if (argument == "--wrong_shares" && has_value) {
