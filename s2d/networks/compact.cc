@@ -64,7 +64,9 @@ constexpr int kPool = 8;
 constexpr double kPlain = 0.2;
 
 Tensor NormalizeLocally(const Tensor& images) {
-  const Tensor x = images.to(torch::kFloat32);
+  // Less its mean, for the sake of precision.
+  const Tensor all = images.to(torch::kFloat32);
+  const Tensor x = all - all.mean({2, 3}, /*keepdim=*/true);
   const auto smooth = [](const Tensor& t) {
     return torch::avg_pool2d(t, 3, 1, 1, false, /*count_include_pad=*/false);
   };
