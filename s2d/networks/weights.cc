@@ -44,7 +44,8 @@ void LoadWeights(const SafetensorsView& file,
   const auto refuse = [&](const std::string& why) {
     throw InputError("The weights " + path + " are not those of " + network +
                      ": " + why + ". Expected is what " +
-                     "scripts/convert_weights.py " + network + " writes.");
+                     "scripts/convert_weights.py " + network +
+                     " or nre_trainer writes.");
   };
   const auto name = file.metadata.find("network");
   if (name == file.metadata.end() || name->second != network) {

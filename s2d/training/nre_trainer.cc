@@ -1,12 +1,15 @@
 // Trains the networks. Links LibTorch only: see trainer.h.
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <functional>
 #include <iostream>
+#include <set>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -39,23 +42,43 @@ struct Option {
 template <typename T>
 std::string Text(const T& value) {
   std::ostringstream stream;
-  stream << std::boolalpha << value;
+  stream << value;
   return stream.str();
+}
+
+// Throws InputError unless all of `text` is a number.
+template <typename T>
+T Number(const std::string& name, const std::string& text) {
+  std::istringstream stream(text);
+  T value;
+  const bool is_number = static_cast<bool>(stream >> value);
+  // A stream takes -1 for a large unsigned number.
+  const bool has_sign = std::is_unsigned_v<T> && text.find('-') == 0;
+  if (!is_number || stream.peek() != EOF || has_sign) {
+    throw InputError("--" + name + " has the invalid value '" + text +
+                     "'. Expected a number" +
+                     (std::is_integral_v<T> ? " without fraction." : "."));
+  }
+  return value;
 }
 
 template <typename T>
 Option Value(const std::string& name, const std::string& help, T* target) {
   return {name, help, Text(*target), [name, target](const std::string& text) {
-            std::istringstream stream(text);
-            stream >> std::boolalpha >> *target;
-            if (!stream || !stream.eof()) {
-              // peek() sets eof() where only white space could follow.
-              if (stream.fail() || stream.peek() != EOF) {
-                throw InputError("--" + name + " has the invalid value '" +
-                                 text + "'.");
-              }
-            }
+            *target = Number<T>(name, text);
           }};
+}
+
+template <>
+Option Value(const std::string& name, const std::string& help, bool* target) {
+  return {
+      name, help, Text(*target), [name, target](const std::string& text) {
+        if (text != "0" && text != "1" && text != "true" && text != "false") {
+          throw InputError("--" + name + " has the invalid value '" + text +
+                           "'. Expected 0 or 1.");
+        }
+        *target = text == "1" || text == "true";
+      }};
 }
 
 template <>
@@ -100,6 +123,9 @@ std::vector<Option> AllOptions(TrainerOptions* o, TypedOptions* typed) {
       Value("image_size", "height and width of the images", &d->image_size),
       Value("num_points", "points of each pair", &d->num_points),
       Value("learning_rate", "falls to 0 along a cosine", &o->learning_rate),
+      Value("num_warmup_iterations",
+            "until it is reached",
+            &o->num_warmup_iterations),
       Value("weight_decay", "AdamW's", &o->weight_decay),
       Value("generated_share",
             "how likely a pair is of a generated scene, relatively",
@@ -145,19 +171,24 @@ void PrintHelp(const std::vector<Option>& options) {
 }
 
 void Parse(int argc, char** argv, const std::vector<Option>& options) {
+  std::set<std::string> given;
   for (int i = 1; i < argc; i += 2) {
     const std::string name = argv[i];
-    bool known = false;
-    for (const Option& option : options) {
-      if (name != "--" + option.name) continue;
-      known = true;
-      if (i + 1 == argc) throw InputError(name + " needs a value.");
-      option.set(argv[i + 1]);
-    }
-    if (!known) {
+    const auto option = std::find_if(
+        options.begin(), options.end(), [&](const Option& candidate) {
+          return name == "--" + candidate.name;
+        });
+    if (option == options.end()) {
       throw InputError("Unknown option " + name +
                        "; nre_trainer -h prints those there are.");
     }
+    if (i + 1 == argc || std::string(argv[i + 1]).rfind("--", 0) == 0) {
+      throw InputError(name + " needs a value.");
+    }
+    if (!given.insert(name).second) {
+      throw InputError(name + " is given twice. Expected it once.");
+    }
+    option->set(argv[i + 1]);
   }
 }
 
@@ -207,6 +238,9 @@ int Run(int argc, char** argv) {
   options.device = ChooseDevice(typed.device);
   options.mixed_precision =
       ChoosePrecision(typed.mixed_precision, options.device);
+  if (typed.num_threads < 0) {
+    throw InputError("Invalid options: expected --num_threads >= 0.");
+  }
   if (typed.num_threads > 0) at::set_num_threads(typed.num_threads);
   switch (Train(options, &interrupted)) {
     case TrainingEnd::kDone:
@@ -233,6 +267,8 @@ int main(int argc, char** argv) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   std::signal(SIGINT, nre::Interrupt);
   std::signal(SIGTERM, nre::Interrupt);
+  // A limit to files' sizes is an error of writing, as a full disk is.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return nre::Run(argc, argv);
   } catch (const nre::InputError& error) {

@@ -1,5 +1,6 @@
 #include "s2d/training/trainer.h"
 
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -7,15 +8,20 @@
 #include <fstream>
 #include <iomanip>
 #include <limits>
+#include <map>
 #include <memory>
+#include <optional>
 #include <sstream>
+#include <sys/file.h>
 #include <type_traits>
 #include <vector>
 
 #include <ATen/autocast_mode.h>
+#include <fcntl.h>
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
 #include <torch/version.h>
+#include <unistd.h>
 
 #include "nre/error.h"
 #include "s2d/networks/module.h"
@@ -65,6 +71,54 @@ class MixedPrecision {
   torch::Device device_;
 };
 
+// The folder that a training writes to, made if need be. Only one training at a
+// time has it.
+class OutputFolder {
+ public:
+  explicit OutputFolder(const std::string& path) : path_(path) {
+    std::error_code error;
+    fs::create_directories(path, error);
+    if (error || !fs::is_directory(path)) {
+      throw InputError("The folder " + path + " cannot be made: " +
+                       (error ? error.message() : "it is a file") +
+                       ". Expected --output_path, a folder to write to.");
+    }
+    file_ = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    // File systems without locks give other errors.
+    if (file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK) {
+      close(file_);
+      throw InputError("Another nre_trainer writes to " + path +
+                       ". Expected another --output_path, or wait for it.");
+    }
+  }
+  ~OutputFolder() {
+    if (file_ >= 0) close(file_);
+  }
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+
+  std::string File(const std::string& name) const {
+    return (fs::path(path_) / name).string();
+  }
+
+  // What a training that was killed was writing.
+  void RemoveTemporaryFiles() const {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(path_, ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (name.find(".safetensors.tmp") != std::string::npos ||
+          name == "metrics.jsonl.tmp") {
+        fs::remove(entry.path(), ignored);
+      }
+    }
+  }
+
+ private:
+  std::string path_;
+  int file_ = -1;
+};
+
 // A number as JSON has it; not finite: null.
 std::string Number(double value) {
   if (!std::isfinite(value)) return "null";
@@ -103,8 +157,44 @@ std::string Fingerprint(const TrainerOptions& o) {
     << " real_share=" << d.real_share
     << " procedural_share=" << d.procedural_share
     << " training_sets=" << d.set_paths.size()
-    << " num_easy_iterations=" << o.num_easy_iterations;
+    << " num_easy_iterations=" << o.num_easy_iterations
+    << " unit_norm=" << o.loss.unit_norm
+    << " mixed_precision=" << o.mixed_precision
+    << " num_warmup_iterations=" << o.num_warmup_iterations
+    << " training_set_bytes=";
+  for (const std::string& path : d.set_paths) s << fs::file_size(path) << ",";
   return s.str();
+}
+
+// The options of a fingerprint by name.
+std::map<std::string, std::string> ParseFingerprint(const std::string& text) {
+  std::map<std::string, std::string> options;
+  std::istringstream stream(text);
+  std::string word, name;
+  while (stream >> word) {
+    const size_t end = word.find('=');
+    if (end == std::string::npos) {  // of a path with spaces
+      options[name] += " " + word;
+    } else {
+      name = word.substr(0, end);
+      options[name] = word.substr(end + 1);
+    }
+  }
+  return options;
+}
+
+// How the options of a checkpoint differ from these; empty: not at all. Those
+// that it does not have were not written yet at its time.
+std::string Differences(const std::string& stored, const std::string& current) {
+  const auto options = ParseFingerprint(current);
+  std::string differences;
+  for (const auto& [name, value] : ParseFingerprint(stored)) {
+    const auto option = options.find(name);
+    if (option != options.end() && option->second == value) continue;
+    differences += (differences.empty() ? "" : ", ") + name + " " + value;
+    if (option != options.end()) differences += ", not " + option->second;
+  }
+  return differences;
 }
 
 // Adam's state of a parameter, whose key was another type before LibTorch 2.
@@ -158,13 +248,12 @@ class Trainer {
              AdamWOptions(options.learning_rate).weight_decay(0.0))}};
     optimizer_ = std::make_unique<torch::optim::AdamW>(
         groups, AdamWOptions(options.learning_rate));
-    fs::create_directories(options.output_path);
+    folder_.emplace(options.output_path);
+    folder_->RemoveTemporaryFiles();
     if (fs::exists(CheckpointPath())) Resume();
     TrimMetrics();
     metrics_.open(MetricsPath(), std::ios::app);
-    if (!metrics_) {
-      throw InputError("Cannot write to " + MetricsPath() + ".");
-    }
+    CheckMetrics();
   }
 
   TrainingEnd Run() {
@@ -176,28 +265,32 @@ class Trainer {
                 static_cast<long long>(options_.num_iterations),
                 options_.device.str().c_str(),
                 options_.mixed_precision ? ", mixed precision" : "");
-    double sum = 0.0, data_seconds = 0.0;
+    double data_seconds = 0.0;
     while (iteration_ < options_.num_iterations) {
-      const double loss = Step(&data_seconds);
-      ++iteration_;
-      sum += loss;
-      const double seconds = SecondsSince(start);
-      if (iteration_ % options_.log_every == 0) {
-        const double rate = (iteration_ - first) / seconds;
-        Log(sum / options_.log_every, rate, data_seconds / seconds);
-        sum = 0.0;
-      }
-      if (iteration_ % options_.validate_every == 0) Validate();
-      const bool stop = interrupted_ != nullptr && *interrupted_;
-      if (iteration_ % options_.checkpoint_every == 0 || stop ||
-          iteration_ == options_.num_iterations) {
-        WriteCheckpoint();
-      }
-      if (stop) return TrainingEnd::kInterrupted;
       if (options_.patience > 0 &&
           num_validations_since_best_ >= options_.patience) {
         WriteCheckpoint();
         return TrainingEnd::kNoProgress;
+      }
+      if (interrupted_ != nullptr && *interrupted_) {
+        // Before the first step there is nothing to keep.
+        if (iteration_ > first) WriteCheckpoint();
+        return TrainingEnd::kInterrupted;
+      }
+      loss_sum_ += Step(&data_seconds);
+      ++num_losses_;
+      ++iteration_;
+      const bool last = iteration_ == options_.num_iterations;
+      const double seconds = SecondsSince(start);
+      if (iteration_ % options_.log_every == 0 || last) {
+        const double rate = (iteration_ - first) / seconds;
+        Log(loss_sum_ / num_losses_, rate, data_seconds / seconds);
+        loss_sum_ = 0.0;
+        num_losses_ = 0;
+      }
+      if (iteration_ % options_.validate_every == 0 || last) Validate();
+      if (iteration_ % options_.checkpoint_every == 0 || last) {
+        WriteCheckpoint();
       }
     }
     return TrainingEnd::kDone;
@@ -211,15 +304,11 @@ class Trainer {
   }
 
   std::string CheckpointPath() const {
-    return (fs::path(options_.output_path) / "checkpoint.safetensors").string();
+    return folder_->File("checkpoint.safetensors");
   }
-  std::string MetricsPath() const {
-    return (fs::path(options_.output_path) / "metrics.jsonl").string();
-  }
+  std::string MetricsPath() const { return folder_->File("metrics.jsonl"); }
   std::string WeightsPath() const {
-    return (fs::path(options_.output_path) /
-            (options_.network + ".safetensors"))
-        .string();
+    return folder_->File(options_.network + ".safetensors");
   }
 
   double LearningRate() const {
@@ -305,13 +394,16 @@ class Trainer {
 
   void Log(double loss, double rate, double data_share) {
     const double left = (options_.num_iterations - iteration_) / rate;
-    std::printf("%lld/%lld loss %.4f, %.2f it/s (data %.0f %%), %s left\n",
-                static_cast<long long>(iteration_),
-                static_cast<long long>(options_.num_iterations),
-                loss,
-                rate,
-                100.0 * data_share,
-                Duration(left).c_str());
+    std::printf(
+        "%lld/%lld loss %.4f, learning rate %.2e, %.2f it/s (data "
+        "%.0f %%), %s left\n",
+        static_cast<long long>(iteration_),
+        static_cast<long long>(options_.num_iterations),
+        loss,
+        LearningRate(),
+        rate,
+        100.0 * data_share,
+        Duration(left).c_str());
     std::fflush(stdout);
     metrics_ << "{\"iteration\": " << iteration_
              << ", \"loss\": " << Number(loss)
@@ -319,6 +411,14 @@ class Trainer {
              << ", \"softmax_scale\": "
              << Number(log_scale_.exp().item<double>())
              << ", \"iterations_per_s\": " << Number(rate) << "}" << std::endl;
+    CheckMetrics();
+  }
+
+  void CheckMetrics() const {
+    if (!metrics_) {
+      throw InputError("Cannot write to " + MetricsPath() +
+                       ". Is the folder writable, and is there room?");
+    }
   }
 
   // Means over the validation's batches.
@@ -355,7 +455,8 @@ class Trainer {
     const double loss = 0.5 * (plain.truncated_nre + changed.truncated_nre);
     if (!std::isfinite(loss)) {
       throw InputError("The validation of iteration " +
-                       std::to_string(iteration_) + " is not finite.");
+                       std::to_string(iteration_) +
+                       " is not finite. Expected a smaller --learning_rate.");
     }
     const auto print = [](const char* name, const MapQuality& quality) {
       std::printf("  %s: NRE %.3f (ln|Omega| %.3f), %.1f %% within a cell\n",
@@ -376,6 +477,7 @@ class Trainer {
              << ", \"validation\": " << json(plain)
              << ", \"changed_validation\": " << json(changed) << "}"
              << std::endl;
+    CheckMetrics();
     if (loss < best_loss_) {
       best_loss_ = loss;
       num_validations_since_best_ = 0;
@@ -425,15 +527,19 @@ class Trainer {
     for (auto& group : optimizer_->param_groups()) {
       for (Tensor& parameter : group.params()) {
         const std::string name = "adam." + std::to_string(index++);
-        auto& state = static_cast<torch::optim::AdamWParamState&>(
-            *StateOf(optimizer_->state(), parameter));
-        file.tensors[name + ".mean"] = state.exp_avg();
-        file.tensors[name + ".square"] = state.exp_avg_sq();
+        const auto* state = static_cast<torch::optim::AdamWParamState*>(
+            StateOf(optimizer_->state(), parameter).get());
+        // None of what the loss does not depend on.
+        const Tensor zero = torch::zeros_like(parameter);
+        file.tensors[name + ".mean"] = state ? state->exp_avg() : zero;
+        file.tensors[name + ".square"] = state ? state->exp_avg_sq() : zero;
       }
     }
     file.tensors["best_loss"] = torch::full({}, best_loss_, torch::kFloat64);
     file.tensors["counts"] =
         torch::tensor({iteration_, num_validations_since_best_}, torch::kInt64);
+    file.tensors["losses"] = torch::tensor(
+        {loss_sum_, static_cast<double>(num_losses_)}, torch::kFloat64);
     file.metadata = {{"format", "colmap_nre checkpoint"},
                      {"version", "1"},
                      {"options", Fingerprint(options_)}};
@@ -454,10 +560,11 @@ class Trainer {
       refuse(std::string("cannot be read: ") + error.what());
     }
     if (file.metadata["format"] != "colmap_nre checkpoint") refuse("is none");
-    if (file.metadata["options"] != Fingerprint(options_)) {
-      refuse("is of a training with other options (" +
-             file.metadata["options"] + "), not these (" +
-             Fingerprint(options_) + ")");
+    if (file.metadata["version"] != "1") refuse("has another version than 1");
+    const std::string differences =
+        Differences(file.metadata["options"], Fingerprint(options_));
+    if (!differences.empty()) {
+      refuse("is of a training with other options (" + differences + ")");
     }
     const torch::NoGradGuard no_grad;
     const auto restore = [&](const std::string& name, const Tensor& tensor) {
@@ -476,6 +583,12 @@ class Trainer {
     best_loss_ = best.item<double>();
     iteration_ = counts[0].item<int64_t>();
     num_validations_since_best_ = counts[1].item<int64_t>();
+    if (file.tensors.count("losses") > 0) {  // not in the first checkpoints
+      Tensor losses = torch::zeros({2}, torch::kFloat64);
+      restore("losses", losses);
+      loss_sum_ = losses[0].item<double>();
+      num_losses_ = losses[1].item<int64_t>();
+    }
     size_t index = 0;
     for (auto& group : optimizer_->param_groups()) {
       for (Tensor& parameter : group.params()) {
@@ -506,19 +619,27 @@ class Trainer {
       }
     }
     out.close();
-    if (!out) throw InputError("Cannot write to " + temporary + ".");
-    fs::rename(temporary, MetricsPath());
+    std::error_code error;
+    if (out) fs::rename(temporary, MetricsPath(), error);
+    if (!out || error) {
+      fs::remove(temporary, error);
+      metrics_.setstate(std::ios::failbit);
+      CheckMetrics();
+    }
   }
 
   TrainerOptions options_;
   const std::atomic<bool>* interrupted_;
   std::vector<NetworkLevel> levels_;
   TrainingData data_;
+  std::optional<OutputFolder> folder_;
   std::shared_ptr<NetworkModule> module_;
   Tensor log_scale_;
   std::unique_ptr<torch::optim::AdamW> optimizer_;
   std::ofstream metrics_;
   int64_t iteration_ = 0;  // done
+  double loss_sum_ = 0.0;  // since the last line of the log
+  int64_t num_losses_ = 0;
   double best_loss_ = std::numeric_limits<double>::infinity();
   int64_t num_validations_since_best_ = 0;
 };
@@ -533,7 +654,9 @@ void TrainerOptions::Check() const {
   expect(!NetworkLevels(network).empty(),
          "--network, a network with dense features, not '" + network + "'");
   expect(num_iterations > 0, "--num_iterations > 0");
-  expect(learning_rate > 0.0, "--learning_rate > 0");
+  // More makes Adam's weights overflow, or at least useless.
+  expect(learning_rate > 0.0 && learning_rate <= 1.0,
+         "--learning_rate > 0, at most 1");
   expect(weight_decay >= 0.0, "--weight_decay >= 0");
   expect(max_gradient_norm > 0.0, "--max_gradient_norm > 0");
   expect(softmax_scale > 0.0, "--softmax_scale > 0");

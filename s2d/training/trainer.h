@@ -16,10 +16,10 @@ struct TrainerOptions {
   // One of s2d/networks.
   std::string network = "compact_coarse";
 
-  // A folder, made if it is not there. checkpoint.safetensors: to go on from;
-  // <network>.safetensors: the weights that were best in validation, for
-  // --weights_path; metrics.jsonl: a line per log_every iterations and per
-  // validation.
+  // A folder, made if it is not there; one training at a time writes to it.
+  // checkpoint.safetensors: to go on from; <network>.safetensors: the weights
+  // that were best in validation, for --weights_path; metrics.jsonl: a line per
+  // log_every iterations and per validation. At the end there are all three.
   std::string output_path;
 
   // Weights to begin with; empty: random ones.
@@ -67,8 +67,10 @@ enum class TrainingEnd { kDone, kNoProgress, kInterrupted };
 // Trains, or goes on where the checkpoint in the output folder is: to the same
 // losses, on the CPU with the same number of threads. Writes progress to
 // stdout. Ends soon after `*interrupted` is set, with a checkpoint. Throws
-// InputError for invalid options or files, a checkpoint of other options, and
-// losses that are not finite; files that were written before stay.
+// InputError for invalid options or files, a checkpoint of other options,
+// losses that are not finite, and files that cannot be written; the checkpoint
+// and weights that were written before stay. Killed, it leaves no half files
+// but temporary ones, which the next training there removes.
 TrainingEnd Train(const TrainerOptions& options,
                   const std::atomic<bool>* interrupted);
 

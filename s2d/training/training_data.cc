@@ -73,9 +73,13 @@ struct TrainingData::Sources {
   std::vector<Tensor> training_photos;
   std::vector<Tensor> validation_photos;
 
-  // What was made last, by split and number.
-  Tensor textures;
-  std::pair<DataSplit, int64_t> textures_key = {DataSplit::kTraining, -1};
+  // What was made last, and its number.
+  struct Textures {
+    Tensor textures;
+    int64_t number = -1;
+  };
+  Textures training_textures;
+  Textures validation_textures;
 };
 
 bool TrainingDataOptions::Check() const {
@@ -118,17 +122,18 @@ TrainingData::TrainingData(const TrainingDataOptions& options, uint64_t seed)
 TrainingData::~TrainingData() = default;
 
 Tensor TrainingData::Textures(DataSplit split, int64_t number) {
-  const std::pair<DataSplit, int64_t> key = {split,
-                                             number / kBatchesPerTextures};
-  if (key == sources_->textures_key) return sources_->textures;
   const bool validation = split == DataSplit::kValidation;
+  Sources::Textures& last =
+      validation ? sources_->validation_textures : sources_->training_textures;
+  const int64_t texture_number = number / kBatchesPerTextures;
+  if (last.number == texture_number) return last.textures;
   const auto& photos =
       validation ? sources_->validation_photos : sources_->training_photos;
   const int64_t num_procedural =
       photos.empty() ? kNumTextures
                      : std::llround(options_.procedural_share * kNumTextures);
   const at::Generator generator =
-      Generator(seed_, validation ? 1 : 2, key.second);
+      Generator(seed_, validation ? 1 : 2, texture_number);
   std::vector<Tensor> textures;
   if (num_procedural > 0) {
     textures.push_back(
@@ -138,9 +143,8 @@ Tensor TrainingData::Textures(DataSplit split, int64_t number) {
     textures.push_back(CutTextures(
         photos, kNumTextures - num_procedural, kTextureSize, generator));
   }
-  sources_->textures = torch::cat(textures);
-  sources_->textures_key = key;
-  return sources_->textures;
+  last = {torch::cat(textures), texture_number};
+  return last.textures;
 }
 
 TrainingPairs TrainingData::Batch(DataSplit split,

@@ -1,0 +1,638 @@
+#include "s2d/training/trainer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <map>
+#include <sstream>
+#include <string>
+#include <sys/wait.h>
+#include <thread>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "nre/error.h"
+#include "s2d/networks/module.h"
+#include "s2d/training/tensor_files.h"
+
+namespace nre {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using Json = nlohmann::json;
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+void WriteFile(const fs::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+// All that is in a folder, by name.
+std::map<std::string, std::string> Contents(const fs::path& folder) {
+  std::map<std::string, std::string> contents;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    contents[entry.path().filename().string()] = ReadFile(entry.path());
+  }
+  return contents;
+}
+
+// The lines of metrics.jsonl, but for how fast they came.
+std::vector<Json> Metrics(const fs::path& folder) {
+  std::vector<Json> lines;
+  std::istringstream stream(ReadFile(folder / "metrics.jsonl"));
+  std::string line;
+  while (std::getline(stream, line)) {
+    Json json = Json::parse(line);  // throws if it is not
+    json.erase("iterations_per_s");
+    lines.push_back(json);
+  }
+  return lines;
+}
+
+// What decides which weights are best.
+double ValidationLoss(const Json& line) {
+  return 0.5 *
+         (line.at("validation").at("truncated_nre").get<double>() +
+          line.at("changed_validation").at("truncated_nre").get<double>());
+}
+
+// The same metrics, checkpoint and weights.
+void ExpectSameTraining(const fs::path& a, const fs::path& b) {
+  EXPECT_EQ(Metrics(a), Metrics(b));
+  const auto first = Contents(a);
+  const auto second = Contents(b);
+  ASSERT_EQ(first.size(), second.size());
+  for (const auto& [name, content] : first) {
+    ASSERT_EQ(second.count(name), 1) << name;
+    if (name != "metrics.jsonl") {
+      EXPECT_TRUE(content == second.at(name)) << name;
+    }
+  }
+}
+
+class TrainerTest : public testing::Test {
+ protected:
+  TrainerTest() {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    at::set_num_threads(1);
+  }
+  ~TrainerTest() override { fs::remove_all(folder_); }
+
+  // A training of a second.
+  TrainerOptions Options(const std::string& output) const {
+    TrainerOptions options;
+    options.network = "compact_fine";
+    options.output_path = (folder_ / output).string();
+    options.data.image_size = 64;
+    options.data.batch_size = 2;
+    options.data.num_points = 16;
+    options.num_iterations = 10;
+    options.num_warmup_iterations = 2;
+    options.num_easy_iterations = 5;
+    // No multiples of each other.
+    options.log_every = 4;
+    options.validate_every = 5;
+    options.checkpoint_every = 3;
+    options.num_validation_batches = 1;
+    return options;
+  }
+
+  // The same on the command line.
+  std::string Command(const std::string& output,
+                      const std::string& more = "",
+                      int64_t num_iterations = 10) const {
+    const TrainerOptions o = Options(output);
+    std::ostringstream s;
+    s << NRE_TRAINER << " --network " << o.network << " --output_path "
+      << o.output_path << " --image_size " << o.data.image_size
+      << " --batch_size " << o.data.batch_size << " --num_points "
+      << o.data.num_points << " --num_iterations " << num_iterations
+      << " --num_warmup_iterations " << o.num_warmup_iterations
+      << " --num_easy_iterations " << o.num_easy_iterations << " --log_every "
+      << o.log_every << " --validate_every " << o.validate_every
+      << " --num_validation_batches " << o.num_validation_batches
+      << " --device cpu --num_threads 1 " << more;
+    return s.str();
+  }
+
+  struct Outcome {
+    int exit_code = -1;  // -1: killed
+    std::string output;  // stdout and stderr
+  };
+
+  // Runs a command; with `signal`, sends it once `moment` is there.
+  Outcome Run(const std::string& command,
+              int signal = 0,
+              const std::function<bool(pid_t)>& moment = nullptr) const {
+    const std::string log = (folder_ / "log").string();
+    const pid_t child = fork();
+    if (child == 0) {
+      const std::string line = "exec " + command + " > '" + log + "' 2>&1";
+      execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+      _exit(127);
+    }
+    int status = 0;
+    pid_t ended = 0;
+    while (ended == 0) {
+      if (signal != 0 && moment(child)) {
+        kill(child, signal);
+        ended = waitpid(child, &status, 0);
+      } else {
+        ended = waitpid(child, &status, signal != 0 ? WNOHANG : 0);
+      }
+      if (ended == 0) usleep(500);
+    }
+    const Outcome outcome = {WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+                             ReadFile(log)};
+    fs::remove(log);
+    return outcome;
+  }
+
+  // Trains in this process, and expects an InputError that leaves the files
+  // that are there as they are.
+  void ExpectRefusal(const TrainerOptions& options,
+                     const std::string& message) const {
+    const bool existed = fs::exists(options.output_path);
+    std::map<std::string, std::string> before;
+    if (existed) before = Contents(options.output_path);
+    EXPECT_THAT([&] { Train(options, nullptr); },
+                ThrowsMessage<InputError>(HasSubstr(message)));
+    if (existed) {
+      EXPECT_TRUE(before == Contents(options.output_path)) << message;
+    }
+  }
+
+  // The executable's usage errors: one line, exit code 1, nothing written.
+  void ExpectBadUsage(const std::string& arguments,
+                      const std::string& message) const {
+    const Outcome outcome = Run(std::string(NRE_TRAINER) + " " + arguments);
+    EXPECT_EQ(outcome.exit_code, 1) << arguments;
+    EXPECT_THAT(outcome.output, HasSubstr(message)) << arguments;
+    EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'), 1)
+        << outcome.output;
+    EXPECT_FALSE(fs::exists(folder_ / "none")) << arguments;
+  }
+
+  const fs::path folder_ =
+      testing::TempDir() + "nre_trainer_test." + std::to_string(getpid());
+};
+
+using TrainerProcessTest = TrainerTest;
+
+TEST_F(TrainerTest, WritesMetricsWeightsAndCheckpoint) {
+  const TrainerOptions options = Options("run");
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kDone);
+  const auto files = Contents(options.output_path);
+  ASSERT_EQ(files.size(), 3);
+  ASSERT_EQ(files.count("checkpoint.safetensors"), 1);
+
+  // Every log_every and validate_every iterations, and at the end.
+  std::vector<int> losses, validations;
+  double best = std::numeric_limits<double>::infinity();
+  for (const Json& line : Metrics(options.output_path)) {
+    const int iteration = line.at("iteration");
+    if (line.contains("loss")) {
+      losses.push_back(iteration);
+      EXPECT_GT(line.at("loss"), 0.0);
+      EXPECT_GE(line.at("learning_rate"), 0.0);
+      EXPECT_GT(line.at("softmax_scale"), 0.0);
+      continue;
+    }
+    validations.push_back(iteration);
+    for (const char* kind : {"validation", "changed_validation"}) {
+      const Json& quality = line.at(kind);
+      EXPECT_NEAR(quality.at("log_categories"), std::log(1.0 + 32 * 32), 1e-6);
+      EXPECT_LE(quality.at("truncated_nre"), quality.at("nre"));
+      EXPECT_GE(quality.at("hits"), 0.0);
+      EXPECT_LE(quality.at("hits"), 1.0);
+    }
+    best = std::min(best, ValidationLoss(line));
+  }
+  EXPECT_THAT(losses, testing::ElementsAre(4, 8, 10));
+  EXPECT_THAT(validations, testing::ElementsAre(5, 10));
+
+  // Strict loading is what users' weights get; half precision for matrices.
+  const std::string path =
+      (fs::path(options.output_path) / "compact_fine.safetensors").string();
+  const SafetensorsView weights = ReadSafetensors(path);
+  const auto module = CreateNetworkModule(options.network);
+  LoadWeights(weights, path, options.network, module.get());
+  size_t num_bytes = 0;
+  for (const auto& item : module->named_parameters()) {
+    const bool half = item.value().dim() > 1;
+    EXPECT_EQ(weights.tensors.at(item.key()).dtype, half ? "F16" : "F32");
+    num_bytes += item.value().numel() * (half ? 2 : 4);
+  }
+  for (const auto& item : module->named_buffers()) {
+    num_bytes += item.value().nbytes();
+  }
+  EXPECT_EQ(weights.data.size(), num_bytes);
+  EXPECT_LT(fs::file_size(path) - num_bytes, 16384);
+  EXPECT_EQ(weights.metadata.at("network"), options.network);
+  EXPECT_NEAR(std::stod(weights.metadata.at("validation_nre")), best, 1e-6);
+}
+
+TEST_F(TrainerTest, TheBestWeightsAreKept) {
+  // Too high a rate, so that an early validation is best.
+  TrainerOptions options = Options("run");
+  options.num_warmup_iterations = 0;
+  options.learning_rate = 0.3;
+  options.validate_every = 1;
+  Train(options, nullptr);
+  double best = std::numeric_limits<double>::infinity();
+  int best_iteration = 0, last_iteration = 0;
+  for (const Json& line : Metrics(options.output_path)) {
+    if (!line.contains("validation")) continue;
+    last_iteration = line.at("iteration");
+    const double value = ValidationLoss(line);
+    if (value < best) best_iteration = last_iteration;
+    best = std::min(best, value);
+  }
+  const auto metadata =
+      ReadSafetensors(
+          (fs::path(options.output_path) / "compact_fine.safetensors").string())
+          .metadata;
+  EXPECT_EQ(metadata.at("iteration"), std::to_string(best_iteration));
+  EXPECT_LT(best_iteration, last_iteration);
+}
+
+TEST_F(TrainerTest, ResumesToTheSameLossesAndWeights) {
+  Train(Options("once"), nullptr);
+  // Two interruptions, about an iteration after one that writes metrics.
+  const TrainerOptions options = Options("often");
+  for (const int num_lines : {1, 2}) {
+    std::atomic<bool> interrupted{false};
+    std::thread watcher([&] {
+      const auto metrics = folder_ / "often" / "metrics.jsonl";
+      while (!interrupted) {
+        const std::string text = ReadFile(metrics);
+        if (std::count(text.begin(), text.end(), '\n') >= num_lines) {
+          interrupted = true;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+    });
+    EXPECT_EQ(Train(options, &interrupted), TrainingEnd::kInterrupted);
+    watcher.join();
+  }
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kDone);
+  ExpectSameTraining(folder_ / "once", folder_ / "often");
+  // Nothing is left to do.
+  const auto before = Contents(options.output_path);
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kDone);
+  EXPECT_TRUE(before == Contents(options.output_path));
+}
+
+TEST_F(TrainerTest, InterruptedBeforeTheFirstStepThereIsNoCheckpoint) {
+  const std::atomic<bool> interrupted{true};
+  EXPECT_EQ(Train(Options("run"), &interrupted), TrainingEnd::kInterrupted);
+  EXPECT_FALSE(fs::exists(folder_ / "run" / "checkpoint.safetensors"));
+}
+
+TEST_F(TrainerTest, SeedsAndWeightsToBeginWithMatter) {
+  TrainerOptions options = Options("a");
+  options.num_iterations = 1;
+  Train(options, nullptr);
+  TrainerOptions other = options;
+  other.output_path = (folder_ / "b").string();
+  other.seed = 1;
+  Train(other, nullptr);
+  EXPECT_NE(Metrics(options.output_path), Metrics(other.output_path));
+  // The network is what differs when it begins with weights.
+  TrainerOptions begun = options;
+  begun.output_path = (folder_ / "c").string();
+  begun.weights_path = (folder_ / "b" / "compact_fine.safetensors").string();
+  Train(begun, nullptr);
+  EXPECT_NE(Metrics(options.output_path), Metrics(begun.output_path));
+}
+
+TEST_F(TrainerTest, EndsEarlyWithoutProgress) {
+  TrainerOptions options = Options("run");
+  options.learning_rate = 0.3;  // too much to get better for long
+  options.num_iterations = 1000;
+  options.num_warmup_iterations = 0;
+  options.validate_every = 1;
+  options.patience = 3;
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kNoProgress);
+  // It ends at the first three in a row without a better one.
+  std::vector<double> losses;
+  for (const Json& line : Metrics(options.output_path)) {
+    if (line.contains("validation")) losses.push_back(ValidationLoss(line));
+  }
+  const size_t best =
+      std::min_element(losses.begin(), losses.end()) - losses.begin();
+  EXPECT_EQ(best + 4, losses.size());
+  for (size_t i = 3; i + 1 < losses.size(); ++i) {
+    const auto begin = losses.begin();
+    EXPECT_LT(*std::min_element(begin + i - 2, begin + i + 1),
+              *std::min_element(begin, begin + i - 2));
+  }
+  const auto before = Contents(options.output_path);
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kNoProgress);
+  EXPECT_TRUE(before == Contents(options.output_path));
+}
+
+// A loss that the softmax's scale, a parameter, is no part of.
+TEST_F(TrainerTest, ResumesTrainingWithTheContrastiveLoss) {
+  TrainerOptions options = Options("once");
+  options.loss.kind = LossKind::kContrastive;
+  options.num_iterations = 4;
+  options.checkpoint_every = 2;
+  Train(options, nullptr);
+  const auto once = Metrics(options.output_path);
+  EXPECT_NEAR(once.back().at("validation").at("log_categories"),
+              std::log(1.0 + 32 * 32),
+              1e-6);
+  options.output_path = (folder_ / "twice").string();
+  {
+    std::atomic<bool> interrupted{false};
+    std::thread watcher([&] {
+      while (!fs::exists(folder_ / "twice" / "checkpoint.safetensors")) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+      interrupted = true;
+    });
+    Train(options, &interrupted);
+    watcher.join();
+  }
+  Train(options, nullptr);
+  ExpectSameTraining(folder_ / "once", folder_ / "twice");
+}
+
+TEST_F(TrainerTest, RefusesCheckpointsThatAreNotItsOwn) {
+  TrainerOptions options = Options("run");
+  options.num_iterations = 2;
+  Train(options, nullptr);
+  const std::string path =
+      (fs::path(options.output_path) / "checkpoint.safetensors").string();
+  const std::string good = ReadFile(path);
+
+  const auto refuse_other = [&](const std::string& what, auto change) {
+    TrainerOptions other = options;
+    change(&other);
+    ExpectRefusal(other, "with other options (" + what);
+  };
+  refuse_other("learning_rate 0.001, not 0.002",
+               [](TrainerOptions* o) { o->learning_rate = 0.002; });
+  refuse_other("num_iterations 2, not 3",
+               [](TrainerOptions* o) { o->num_iterations = 3; });
+  refuse_other("unit_norm 1, not 0",
+               [](TrainerOptions* o) { o->loss.unit_norm = false; });
+  refuse_other("mixed_precision 0, not 1",
+               [](TrainerOptions* o) { o->mixed_precision = true; });
+  refuse_other("network compact_fine, not compact_coarse",
+               [](TrainerOptions* o) { o->network = "compact_coarse"; });
+
+  fs::resize_file(path, good.size() - 100);
+  ExpectRefusal(options, "cannot be read");
+  WriteFile(path, "");
+  ExpectRefusal(options, "cannot be read");
+  // Weights are no checkpoint.
+  WriteFile(
+      path,
+      ReadFile(fs::path(options.output_path) / "compact_fine.safetensors"));
+  ExpectRefusal(options, "is none");
+
+  WriteFile(path, good);
+  const TensorFile file = ReadTensorFile(path);
+  TensorFile changed = file;
+  changed.metadata["version"] = "2";
+  WriteTensorFile(path, changed);
+  ExpectRefusal(options, "another version");
+  for (const std::string name : {"adam.1.square", "log_scale", "counts"}) {
+    changed = file;
+    changed.tensors.erase(name);
+    WriteTensorFile(path, changed);
+    ExpectRefusal(options, "lacks " + name);
+    changed.tensors[name] = torch::zeros({3, 5, 7});
+    WriteTensorFile(path, changed);
+    ExpectRefusal(options, "lacks " + name + " or has it in another shape");
+  }
+  // Its own is taken, also one of before it had all that it has now.
+  changed = file;
+  changed.tensors.erase("losses");
+  std::string& stored = changed.metadata["options"];
+  const size_t unit_norm = stored.find(" unit_norm=");
+  ASSERT_NE(unit_norm, std::string::npos);
+  stored.resize(unit_norm);
+  WriteTensorFile(path, changed);
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kDone);
+}
+
+TEST_F(TrainerTest, RefusesInvalidOptions) {
+  const auto refuse = [&](const std::string& message, auto change) {
+    TrainerOptions options = Options("run");
+    change(&options);
+    ExpectRefusal(options, message);
+    EXPECT_FALSE(fs::exists(folder_ / "run")) << message;
+  };
+  using O = TrainerOptions;
+  refuse("--output_path", [](O* o) { o->output_path = ""; });
+  refuse("--network", [](O* o) { o->network = "netvlad"; });
+  refuse("--num_iterations", [](O* o) { o->num_iterations = 0; });
+  refuse("--learning_rate", [](O* o) { o->learning_rate = 0.0; });
+  refuse("--learning_rate", [](O* o) { o->learning_rate = 1e30; });
+  refuse("--weight_decay", [](O* o) { o->weight_decay = -1.0; });
+  refuse("--softmax_scale", [](O* o) { o->softmax_scale = 0.0; });
+  refuse("--log_every", [](O* o) { o->log_every = 0; });
+  refuse("--patience", [](O* o) { o->patience = -1; });
+  refuse("--appearance", [](O* o) { o->appearance = 1.5; });
+  refuse("--image_size", [](O* o) { o->data.image_size = 65; });
+  refuse("--min_overlap", [](O* o) { o->data.min_overlap = 1.1; });
+  refuse("shares", [](O* o) { o->data.real_share = -0.1; });
+  refuse("nothing to train on", [](O* o) { o->data.generated_share = 0.0; });
+  refuse("no_weights",
+         [](O* o) { o->weights_path = "/no_weights.safetensors"; });
+  refuse("no_set", [](O* o) { o->data.set_paths = {"/no_set.safetensors"}; });
+}
+
+TEST_F(TrainerTest, RefusesFilesThatAreNoTrainingSets) {
+  TrainerOptions options = Options("run");
+  const std::string path = (folder_ / "set.safetensors").string();
+  options.data.set_paths = {path};
+  WriteFile(path, "not one");
+  ExpectRefusal(options, "no valid safetensors file");
+  Safetensors file;
+  WriteSafetensors(path, file);
+  ExpectRefusal(options, "no training set");
+  file.metadata = {{"format", "colmap_nre training set"}, {"version", "1"}};
+  AddTensor("image_names", "U8", {0}, nullptr, 0, &file);
+  WriteSafetensors(path, file);
+  ExpectRefusal(options, "it has no images");
+}
+
+TEST_F(TrainerTest, RefusesOutputThatCannotBeWritten) {
+  TrainerOptions options = Options("run");
+  options.output_path = "/proc/no_folder";
+  ExpectRefusal(options, "/proc/no_folder cannot be made");
+  WriteFile(folder_ / "file", "kept");
+  options.output_path = (folder_ / "file").string();
+  EXPECT_THAT([&] { Train(options, nullptr); },
+              ThrowsMessage<InputError>(HasSubstr("cannot be made")));
+  EXPECT_EQ(ReadFile(folder_ / "file"), "kept");
+  // Not even root can open a folder as a file.
+  fs::create_directories(folder_ / "run" / "metrics.jsonl");
+  options.output_path = (folder_ / "run").string();
+  EXPECT_THAT([&] { Train(options, nullptr); },
+              ThrowsMessage<InputError>(HasSubstr("Cannot write")));
+}
+
+TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
+  TrainerOptions options = Options("overflow");
+  options.softmax_scale = 1e38;
+  EXPECT_THAT([&] { Train(options, nullptr); },
+              ThrowsMessage<InputError>(AllOf(HasSubstr("loss of iteration 0"),
+                                              HasSubstr("not finite"),
+                                              HasSubstr("no checkpoint yet"))));
+
+  // Weights that hold NaN, in a folder with a training's output.
+  options = Options("run");
+  options.num_iterations = 3;
+  Train(options, nullptr);
+  const std::string weights =
+      (fs::path(options.output_path) / "compact_fine.safetensors").string();
+  TensorFile file = ReadTensorFile(weights);
+  file.tensors.begin()->second.fill_(NAN);
+  options.weights_path = (folder_ / "nan.safetensors").string();
+  WriteTensorFile(options.weights_path, file);
+  fs::remove(folder_ / "run" / "checkpoint.safetensors");
+  fs::remove(folder_ / "run" / "metrics.jsonl");
+  const std::string before = ReadFile(weights);
+  EXPECT_THAT([&] { Train(options, nullptr); },
+              ThrowsMessage<InputError>(HasSubstr("not finite")));
+  EXPECT_TRUE(ReadFile(weights) == before);
+  EXPECT_FALSE(fs::exists(folder_ / "run" / "checkpoint.safetensors"));
+}
+
+TEST_F(TrainerProcessTest, OptionsAreChecked) {
+  const std::string none = "--output_path " + (folder_ / "none").string() + " ";
+  ExpectBadUsage("", "--output_path");
+  ExpectBadUsage(none + "--iterations 5", "Unknown option --iterations");
+  ExpectBadUsage(none + "--batch_size", "--batch_size needs a value");
+  ExpectBadUsage(none + "--batch_size --num_points 5", "needs a value");
+  ExpectBadUsage(none + "--batch_size 2 --batch_size 3", "given twice");
+  ExpectBadUsage(none + "--batch_size 12abc", "invalid value '12abc'");
+  ExpectBadUsage(none + "--random_seed -1", "invalid value '-1'");
+  ExpectBadUsage(none + "--num_threads -1", "--num_threads");
+  ExpectBadUsage(none + "--learning_rate 1e-3x", "invalid value '1e-3x'");
+  ExpectBadUsage(none + "--unit_norm yes", "invalid value 'yes'");
+  ExpectBadUsage(none + "--device tpu", "Unknown device tpu");
+  const Outcome help = Run(std::string(NRE_TRAINER) + " -h");
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_THAT(help.output, HasSubstr("--num_iterations (20000)"));
+}
+
+TEST_F(TrainerProcessTest, GoesOnAfterInterruptionAsIfThereWasNone) {
+  ASSERT_EQ(Run(Command("once")).exit_code, 0);
+  const auto has_lines = [this](pid_t) {
+    return !ReadFile(folder_ / "twice" / "metrics.jsonl").empty();
+  };
+  const Outcome interrupted = Run(Command("twice"), SIGINT, has_lines);
+  EXPECT_EQ(interrupted.exit_code, 3) << interrupted.output;
+  EXPECT_THAT(interrupted.output, HasSubstr("Interrupted."));
+  const Outcome rest = Run(Command("twice"));
+  EXPECT_EQ(rest.exit_code, 0) << rest.output;
+  EXPECT_THAT(rest.output, testing::Not(HasSubstr("from iteration 0 ")));
+  ExpectSameTraining(folder_ / "once", folder_ / "twice");
+}
+
+// Whatever it is doing: killed after more and more time, and while it writes.
+TEST_F(TrainerProcessTest, GoesOnAfterBeingKilledAtAnyMoment) {
+  const std::string more = "--checkpoint_every 2 ";
+  ASSERT_EQ(Run(Command("once", more)).exit_code, 0);
+  const fs::path folder = folder_ / "killed";
+  const auto writes = [&](const std::string& name) {
+    return [&folder, name](pid_t) {
+      std::error_code ignored;
+      for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+        const std::string file = entry.path().filename().string();
+        if (file.rfind(name + ".tmp", 0) == 0) return true;
+      }
+      return false;
+    };
+  };
+  int num_killed = 0;
+  const auto expect_killed = [&](const std::function<bool(pid_t)>& moment) {
+    num_killed += Run(Command("killed", more), SIGKILL, moment).exit_code == -1;
+    // What has its final name is complete.
+    for (const char* name : {"checkpoint", "compact_fine"}) {
+      const fs::path path = folder / (std::string(name) + ".safetensors");
+      if (fs::exists(path)) ReadSafetensors(path.string());
+    }
+  };
+  expect_killed(writes("compact_fine.safetensors"));
+  expect_killed(writes("checkpoint.safetensors"));
+  for (const size_t num_lines : {2, 3, 4}) {
+    expect_killed([&folder, num_lines](pid_t) {
+      const std::string text = ReadFile(folder / "metrics.jsonl");
+      return std::count(text.begin(), text.end(), '\n') >=
+             static_cast<int64_t>(num_lines);
+    });
+  }
+  EXPECT_GE(num_killed, 3);
+  // As if it had been killed while it wrote these.
+  WriteFile(folder / "checkpoint.safetensors.tmp1", "half");
+  std::ofstream(folder / "metrics.jsonl", std::ios::app) << "{\"iteration\": 9";
+  const Outcome rest = Run(Command("killed", more));
+  EXPECT_EQ(rest.exit_code, 0) << rest.output;
+  ExpectSameTraining(folder_ / "once", folder);
+}
+
+TEST_F(TrainerProcessTest, AFullDiskLeavesTheOldCheckpoint) {
+  const fs::path folder = folder_ / "run";
+  ASSERT_EQ(
+      Run(Command("run"),
+          SIGINT,
+          [&](pid_t) { return !ReadFile(folder / "metrics.jsonl").empty(); })
+          .exit_code,
+      3);
+  const auto before = Contents(folder);
+  // Files of at most 512 bytes: less than the metrics, and than a checkpoint.
+  for (const char* blocks : {"1", "40"}) {
+    const Outcome full = Run("sh -c 'ulimit -f " + std::string(blocks) + "; " +
+                             Command("run", "--checkpoint_every 1") + "'");
+    EXPECT_EQ(full.exit_code, 1) << full.output;
+    EXPECT_THAT(full.output,
+                testing::AnyOf(HasSubstr("Cannot write to"),
+                               HasSubstr("cannot be written")));
+    const auto after = Contents(folder);
+    EXPECT_EQ(after.size(), before.size());
+    EXPECT_TRUE(after.at("checkpoint.safetensors") ==
+                before.at("checkpoint.safetensors"));
+  }
+  EXPECT_EQ(Run(Command("run")).exit_code, 0);
+  ASSERT_EQ(Run(Command("once")).exit_code, 0);
+  ExpectSameTraining(folder_ / "once", folder);
+}
+
+TEST_F(TrainerProcessTest, TwoDoNotWriteToOneFolder) {
+  const auto run_second = [&](pid_t) {
+    if (ReadFile(folder_ / "run" / "metrics.jsonl").empty()) return false;
+    EXPECT_THAT([&] { Train(Options("run"), nullptr); },
+                ThrowsMessage<InputError>(HasSubstr("Another nre_trainer")));
+    return true;
+  };
+  EXPECT_EQ(Run(Command("run", "", 1000), SIGINT, run_second).exit_code, 3);
+}
+
+}  // namespace
+}  // namespace nre
