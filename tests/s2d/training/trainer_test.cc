@@ -624,6 +624,27 @@ TEST_F(TrainerProcessTest, AFullDiskLeavesTheOldCheckpoint) {
   ExpectSameTraining(folder_ / "once", folder);
 }
 
+// All of it, as users call it, in a minute: with five seeds, validation ended
+// at 0.66 to 0.72 of what maps cost that say nothing, with changed appearance
+// at 0.68 to 0.76, and 31 to 43 % of points were found (by chance: 1 %).
+TEST_F(TrainerProcessTest, LearnsWithinAMinute) {
+  const Outcome outcome = Run(
+      std::string(NRE_TRAINER) + " --network compact_coarse --output_path " +
+      (folder_ / "run").string() +
+      " --image_size 128 --batch_size 4 --num_points 64 --num_iterations 180 "
+      "--learning_rate 2e-3 --num_warmup_iterations 20 --appearance 0.5 "
+      "--min_overlap 0.3 --num_validation_batches 4 --num_threads 1 "
+      "--device cpu");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const Json last = Metrics(folder_ / "run").back();
+  for (const char* kind : {"validation", "changed_validation"}) {
+    const Json& quality = last.at(kind);
+    EXPECT_LT(quality.at("truncated_nre").get<double>(),
+              0.85 * quality.at("log_categories").get<double>());
+    EXPECT_GT(quality.at("hits"), 0.1);
+  }
+}
+
 TEST_F(TrainerProcessTest, TwoDoNotWriteToOneFolder) {
   const auto run_second = [&](pid_t) {
     if (ReadFile(folder_ / "run" / "metrics.jsonl").empty()) return false;
