@@ -41,6 +41,8 @@ struct Options {
   std::vector<std::string> databases;
   int num_subsets = 20;
   uint64_t seed = 0;
+  std::string features = "dense_sift";
+  std::string weights_path;
   NreEstimationOptions estimation;
   std::vector<Fusion> fusions = {Fusion::kMean};
 };
@@ -337,6 +339,10 @@ Options ReadOptions(int argc, char** argv) {
     } else if (argument == "--sift_database" && has_value &&
                !options.databases.empty()) {
       options.databases.back() = argv[++i];
+    } else if (argument == "--features" && has_value) {
+      options.features = argv[++i];
+    } else if (argument == "--weights_path" && has_value) {
+      options.weights_path = argv[++i];
     } else if (argument == "--num_subsets" && has_value) {
       options.num_subsets = std::stoi(argv[++i]);
     } else if (argument == "--random_seed" && has_value) {
@@ -363,7 +369,8 @@ Options ReadOptions(int argc, char** argv) {
 void Run(const Options& options) {
   openblas_set_num_threads(1);
   cv::setNumThreads(1);
-  const FeaturePreset preset = CreateFeaturePreset("dense_sift");
+  const FeaturePreset preset = 
+      CreateFeaturePreset(options.features, {options.weights_path});
   for (size_t i = 0; i < options.folders.size(); ++i) {
     Scene(options.folders[i], options.databases[i], preset, options).Run();
   }

@@ -4,6 +4,7 @@
 //   verdict_study [--dataset_path FOLDER] [--work_path FOLDER] [--quick 1]
 //                 [--only tuning|checking|SCENE] [--csv FILE]
 //                 [--num_threads N] [--random_seed N]
+//                 [--features NAME] [--weights_path FOLDER]
 //
 // The exit code is 1 if a query is registered that does not belong, or far from
 // its truth, or if the verdict loses too many right poses.
@@ -49,7 +50,9 @@ struct Options {
       {"--only", ""},
       {"--csv", ""},
       {"--num_threads", "1"},
-      {"--random_seed", "0"}};
+      {"--random_seed", "0"},
+      {"--features", "dense_sift"},
+      {"--weights_path", ""}};
 
   Options(int argc, char** argv) {
     for (int i = 1; i < argc; i += 2) {
@@ -303,7 +306,8 @@ int Main(int argc, char** argv) {
            options["--dataset_path"], options["--work_path"], selection)) {
     scenes.push_back(std::move(scene));
   }
-  const FeaturePreset preset = CreateFeaturePreset("dense_sift");
+  const FeaturePreset preset = CreateFeaturePreset(
+      options["--features"], {options["--weights_path"]});
   std::vector<Outcome> tuning, checking;
   if (selection.Has("maps", true)) {
     constexpr int kNumSeeds = 200;
