@@ -88,7 +88,8 @@ class SceneBuilder {
     const double brightness = draws_->Uniform(0.5, 1.1);
     Look look;
     look.texture = draws_->Index(num_textures_);
-    look.repeats = draws_->LogUniform(0.5, max_repeats);
+    // Mostly sharp in the image.
+    look.repeats = draws_->LogUniform(0.7, 2.0 * max_repeats);
     for (double& channel : look.color) {
       channel = brightness * draws_->Uniform(0.85, 1.15);
     }

@@ -7,6 +7,7 @@
 #include "s2d/training/appearance.h"
 #include "s2d/training/generated_scenes.h"
 #include "s2d/training/homographies.h"
+#include "s2d/training/map_sampling.h"
 #include "s2d/training/random_draws.h"
 #include "s2d/training/real_pairs.h"
 #include "s2d/training/textures.h"
@@ -23,6 +24,9 @@ constexpr int64_t kTextureSize = 256;
 
 // Textures are made anew every so many batches.
 constexpr int64_t kBatchesPerTextures = 4;
+
+// Points are the best of so many.
+constexpr int64_t kCandidatesPerPoint = 3;
 
 // The least overlap of validation pairs.
 constexpr double kValidationOverlap = 0.3;
@@ -55,6 +59,41 @@ TrainingPairs Concatenate(const std::vector<TrainingPairs>& parts) {
           join(&TrainingPairs::reference_positions),
           join(&TrainingPairs::query_positions),
           join(&TrainingPairs::visible)};
+}
+
+// How much there is to see around positions [B, N, 2] of images: the logarithm
+// of the standard deviation of the 8 x 8 pixels around them, [B, N].
+Tensor LogContrast(const Tensor& images, const Tensor& positions) {
+  constexpr int64_t kSize = 8;
+  constexpr int64_t kStride = 4;
+  const Tensor grey = images.mean(1, /*keepdim=*/true);
+  const Tensor mean = torch::avg_pool2d(grey, kSize, kStride);
+  const Tensor variance =
+      torch::avg_pool2d(grey.square(), kSize, kStride) - mean.square();
+  const Tensor contrast = (variance.clamp_min(0.0).sqrt() + 1e-3).log();
+  return SampleFeatures(contrast, (positions - 0.5 * kSize) / kStride)
+      .squeeze(2);
+}
+
+// Keeps `num` of each pair's points: visible ones first, of these rather those
+// with something to see than those on plain surfaces, as the points of real
+// models are.
+TrainingPairs KeepBestPoints(const TrainingPairs& pairs,
+                             int64_t num,
+                             Draws* draws) {
+  constexpr double kScatter = 0.7;
+  const Tensor noise =
+      draws->NormalTensor(pairs.visible.sizes()).to(pairs.visible.device());
+  const Tensor score =
+      LogContrast(pairs.reference_images, pairs.reference_positions) +
+      kScatter * noise + 100.0 * pairs.visible;
+  const Tensor best = std::get<1>(score.topk(num, 1));
+  const Tensor both = best.unsqueeze(2).expand({-1, -1, 2});
+  return {pairs.reference_images,
+          pairs.query_images,
+          pairs.reference_positions.gather(1, both),
+          pairs.query_positions.gather(1, both),
+          pairs.visible.gather(1, best)};
 }
 
 TrainingPairs To(const TrainingPairs& pairs, torch::Device device) {
@@ -172,12 +211,13 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     }
   }
 
+  const int64_t num_candidates = kCandidatesPerPoint * options_.num_points;
   std::vector<TrainingPairs> parts;
   if (num_generated > 0) {
     SceneOptions scenes;
     scenes.height = options_.image_size;
     scenes.width = options_.image_size;
-    scenes.num_points = options_.num_points;
+    scenes.num_points = num_candidates;
     scenes.min_overlap = validation ? kValidationOverlap : options_.min_overlap;
     scenes.max_overlap = validation ? 1.0 : options_.max_overlap;
     parts.push_back(To(GeneratedPairs(num_generated,
@@ -191,7 +231,7 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     homographies.batch_size = num_homography;
     homographies.height = options_.image_size;
     homographies.width = options_.image_size;
-    homographies.num_points = options_.num_points;
+    homographies.num_points = num_candidates;
     parts.push_back(
         To(HomographyPairs(sources_->training_photos, homographies, generator),
            device));
@@ -201,11 +241,12 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     pairs.batch_size = num_real;
     pairs.height = options_.image_size;
     pairs.width = options_.image_size;
-    pairs.num_points = options_.num_points;
+    pairs.num_points = num_candidates;
     parts.push_back(
         To(CropRealPairs(sources_->real, pairs, generator), device));
   }
-  TrainingPairs batch = Concatenate(parts);
+  TrainingPairs batch =
+      KeepBestPoints(Concatenate(parts), options_.num_points, &draws);
   if (appearance > 0.0) {
     AppearanceOptions changes;
     changes.strength = appearance;

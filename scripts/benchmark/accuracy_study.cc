@@ -369,7 +369,7 @@ Options ReadOptions(int argc, char** argv) {
 void Run(const Options& options) {
   openblas_set_num_threads(1);
   cv::setNumThreads(1);
-  const FeaturePreset preset = 
+  const FeaturePreset preset =
       CreateFeaturePreset(options.features, {options.weights_path});
   for (size_t i = 0; i < options.folders.size(); ++i) {
     Scene(options.folders[i], options.databases[i], preset, options).Run();

@@ -306,8 +306,8 @@ int Main(int argc, char** argv) {
            options["--dataset_path"], options["--work_path"], selection)) {
     scenes.push_back(std::move(scene));
   }
-  const FeaturePreset preset = CreateFeaturePreset(
-      options["--features"], {options["--weights_path"]});
+  const FeaturePreset preset =
+      CreateFeaturePreset(options["--features"], {options["--weights_path"]});
   std::vector<Outcome> tuning, checking;
   if (selection.Has("maps", true)) {
     constexpr int kNumSeeds = 200;
