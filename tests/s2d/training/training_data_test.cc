@@ -290,5 +290,24 @@ TEST_F(TrainingDataTest, OptionsAreChecked) {
   EXPECT_FALSE(valid([](O* o) { o->procedural_share = 1.1; }));
 }
 
+// Gradients of an image around positions, against those all over it.
+TEST_F(TrainingDataTest, PointsAreWhereThereIsSomethingToSee) {
+  TrainingDataOptions options;
+  options.batch_size = 8;
+  options.image_size = 128;
+  options.num_points = 100;
+  TrainingData data(options, 0);
+  const TrainingPairs batch =
+      data.Batch(DataSplit::kTraining, 0, 0.0, torch::kCPU);
+  const torch::Tensor grey = batch.reference_images.mean(1);
+  const torch::Tensor steps = grey.diff(1, 2).abs();
+  const torch::Tensor cells =
+      batch.reference_positions.floor().clamp(0, 126).to(torch::kInt64);
+  const torch::Tensor at_points = steps.flatten(1).gather(
+      1, cells.select(2, 1) * steps.size(2) + cells.select(2, 0));
+  EXPECT_GT(at_points.masked_select(batch.visible).mean().item<double>(),
+            1.15 * steps.mean().item<double>());
+}
+
 }  // namespace
 }  // namespace nre
