@@ -202,7 +202,9 @@ template <typename States>
 auto& StateOf(States& states, const Tensor& parameter) {
   using Key = typename States::key_type;
   if constexpr (std::is_same_v<Key, std::string>) {
-    return states[c10::guts::to_string(parameter.unsafeGetTensorImpl())];
+    std::ostringstream key;
+    key << parameter.unsafeGetTensorImpl();
+    return states[key.str()];
   } else {
     return states[parameter.unsafeGetTensorImpl()];
   }

@@ -63,10 +63,13 @@ function(nre_add_test file)
     nre_add_executable(${room}_test SOURCES ${file}
                        LINK GTest::gtest_main GTest::gmock)
     target_compile_definitions(
-      ${room}_test
-      PRIVATE NRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-              NRE_EXECUTABLE="$<TARGET_FILE:colmap_nre>"
-              NRE_COLMAP_EXECUTABLE="${NRE_COLMAP_EXECUTABLE}")
+      ${room}_test PRIVATE NRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    if(TARGET colmap_nre)
+      target_compile_definitions(
+        ${room}_test
+        PRIVATE NRE_EXECUTABLE="$<TARGET_FILE:colmap_nre>"
+                NRE_COLMAP_EXECUTABLE="${NRE_COLMAP_EXECUTABLE}")
+    endif()
     target_precompile_headers(${room}_test PRIVATE <gtest/gtest.h>)
     gtest_discover_tests(
       ${room}_test TEST_PREFIX ${room}/ DISCOVERY_MODE PRE_TEST
