@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 COLOURS = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b"]
-WIDTH, HEIGHT, MARGIN = 460, 260, 56
+WIDTH, HEIGHT, MARGIN = 480, 260, 64
 NONE, DASHED, DOTTED = "", "6 3", "1 4"
 
 
@@ -74,9 +74,9 @@ def draw_panel(title, curves, left, top):
     points = [point for line in curves for point in line[0]] or [(0, 0)]
     max_x = max(max(x for x, _ in points), 1)
     low, high = min(y for _, y in points), max(y for _, y in points)
-    if high == low:
-        low, high = low - 0.5, high + 0.5
-    right, bottom = WIDTH - MARGIN - 8, HEIGHT - MARGIN
+    space = 0.04 * (high - low) or 0.5  # Lines are not on the frame.
+    low, high = low - space, high + space
+    right, bottom = WIDTH - MARGIN - 24, HEIGHT - MARGIN
 
     def place(x, y):
         return (f"{MARGIN + x / max_x * right:.1f},"
