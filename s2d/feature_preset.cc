@@ -62,8 +62,8 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   // S2DNet's finest level says nothing about places 8 pixels apart.
   static const std::map<std::string, NetworkPreset> presets = {
       {"compact",
-       {{"compact_coarse", {0}, 8.0, 1024, true, 20.0f},
-        {"compact_fine", {0}, 2.0, 1536, true, 20.0f}}},
+       {{"compact_coarse", {0}, 8.0, 1024, true, 26.0f},
+        {"compact_fine", {0}, 2.0, 1536, true, 45.0f}}},
       {"nre",
        {{"nre_coarse", {0}, 16.0, 1600, false, kTrained},
         {"nre_fine", {0}, 2.0, 1600, false, kTrained}}},
