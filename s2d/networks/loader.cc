@@ -43,13 +43,6 @@ LoadFunction* FindLoadFunction() {
 
 }  // namespace
 
-Device ParseDevice(const std::string& name) {
-  if (name == "auto") return Device::kAuto;
-  if (name == "cpu") return Device::kCpu;
-  if (name == "cuda") return Device::kCuda;
-  throw InputError("Unknown device " + name + "; expected auto, cpu or cuda.");
-}
-
 std::unique_ptr<Network> LoadNetwork(const NetworkOptions& options) {
   static LoadFunction* const load = FindLoadFunction();
   return std::unique_ptr<Network>(load(&options));

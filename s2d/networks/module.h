@@ -60,7 +60,17 @@ std::unique_ptr<Network> WrapModule(const NetworkOptions& options,
                                     torch::Device device,
                                     ModuleLoader load);
 
-// Normalises an 8-bit RGB image, [height, width, 3], for Forward().
+// Throws InputError for kCuda where LibTorch can use no GPU.
+torch::Device ChooseDevice(Device device);
+
+// Convolutions' weights in the order that oneDNN and cuDNN read fastest.
+void UseChannelsLast(torch::nn::Module* module);
+
+// Normalises images [B, 3, height, width], 0 to 1, for Forward(); their
+// channels come last in memory, as for the weights.
+torch::Tensor NormalizedImages(const torch::Tensor& images);
+
+// The same for one 8-bit RGB image, [height, width, 3], on the CPU.
 torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width);
 
 }  // namespace nre

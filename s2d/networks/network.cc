@@ -33,16 +33,6 @@ Networks() {
   return networks;
 }
 
-// What oneDNN and cuDNN read fastest.
-void UseChannelsLast(torch::nn::Module* module) {
-  for (torch::Tensor& parameter : module->parameters()) {
-    if (parameter.dim() == 4) {
-      parameter.set_data(
-          parameter.contiguous(torch::MemoryFormat::ChannelsLast));
-    }
-  }
-}
-
 NetworkOutput ToOutput(const torch::Tensor& tensor) {
   const torch::Tensor cells = tensor.squeeze(0)
                                   .permute({1, 2, 0})
@@ -55,18 +45,6 @@ NetworkOutput ToOutput(const torch::Tensor& tensor) {
   const float* data = cells.data_ptr<float>();
   output.data.assign(data, data + cells.numel());
   return output;
-}
-
-torch::Device ChooseDevice(Device device) {
-  if (device == Device::kCpu || !torch::cuda::is_available()) {
-    if (device == Device::kCuda) {
-      throw InputError(
-          "There is no GPU that LibTorch can use. Expected "
-          "--device cpu or --device auto.");
-    }
-    return torch::kCPU;
-  }
-  return torch::kCUDA;
 }
 
 class LibTorchNetwork : public Network {
@@ -159,15 +137,44 @@ std::string WeightsOf(const std::string& network) {
   return network == "netvlad" ? "s2dhm" : network;
 }
 
+torch::Device ChooseDevice(Device device) {
+  if (device == Device::kCpu || !torch::cuda::is_available()) {
+    if (device == Device::kCuda) {
+      throw InputError(
+          "There is no GPU that LibTorch can use. Expected "
+          "--device cpu or --device auto.");
+    }
+    return torch::kCPU;
+  }
+  return torch::kCUDA;
+}
+
+void UseChannelsLast(torch::nn::Module* module) {
+  for (torch::Tensor& parameter : module->parameters()) {
+    if (parameter.dim() == 4) {
+      parameter.set_data(
+          parameter.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
+torch::Tensor NormalizedImages(const torch::Tensor& images) {
+  const auto channels = [&](float red, float green, float blue) {
+    return torch::tensor({red, green, blue})
+        .to(images.options())
+        .view({3, 1, 1});
+  };
+  return ((images - channels(0.485f, 0.456f, 0.406f)) /
+          channels(0.229f, 0.224f, 0.225f))
+      .contiguous(torch::MemoryFormat::ChannelsLast);
+}
+
 torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width) {
   // Not written to: from_blob() takes no const.
   const torch::Tensor image = torch::from_blob(
       const_cast<unsigned char*>(rgb), {1, height, width, 3}, torch::kUInt8);
-  const torch::Tensor mean = torch::tensor({0.485f, 0.456f, 0.406f});
-  const torch::Tensor deviation = torch::tensor({0.229f, 0.224f, 0.225f});
-  // Channels last in memory, as the networks want it.
-  return ((image.to(torch::kFloat32) / 255.0f - mean) / deviation)
-      .permute({0, 3, 1, 2});
+  return NormalizedImages(image.permute({0, 3, 1, 2}).to(torch::kFloat32) /
+                          255.0f);
 }
 
 std::unique_ptr<Network> WrapModule(const NetworkOptions& options,

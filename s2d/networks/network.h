@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "nre/error.h"
 #include "s2d/image.h"
 
 namespace nre {
@@ -18,7 +19,12 @@ enum class Device {
 };
 
 // "auto", "cpu" or "cuda"; throws InputError for anything else.
-Device ParseDevice(const std::string& name);
+inline Device ParseDevice(const std::string& name) {
+  if (name == "auto") return Device::kAuto;
+  if (name == "cpu") return Device::kCpu;
+  if (name == "cuda") return Device::kCuda;
+  throw InputError("Unknown device " + name + "; expected auto, cpu or cuda.");
+}
 
 struct NetworkOptions {
   // Which network: see network.cc.

@@ -6,16 +6,12 @@
 #include <utility>
 #include <vector>
 
-#include <ATen/Parallel.h>
-
 #include "s2d/training/random_draws.h"
 
 namespace nre {
 namespace {
 
 using torch::Tensor;
-
-constexpr double kPi = 3.14159265358979323846;
 
 // Rays are cast in tiles, each against the rectangles that may be there; those
 // of a rendering are squares of the image.
@@ -61,11 +57,11 @@ Vector3 ToVector(const Tensor& tensor) {
   return {data[0], data[1], data[2]};
 }
 
-Vector3 Center(const View& view) {
+Vector3 Center(const SceneView& view) {
   return ToVector(-view.rotation.t().mv(view.translation));
 }
 
-Tensor PrincipalPoint(const View& view) {
+Tensor PrincipalPoint(const SceneView& view) {
   return torch::tensor({0.5 * view.width, 0.5 * view.height}, torch::kFloat64);
 }
 
@@ -141,7 +137,7 @@ class SceneBuilder {
 
   // A flat, upright thing without corners, or with a hole.
   void AddCutOut(const Vector3& foot, double half_width, double half_height) {
-    const double yaw = draws_->Uniform(0.0, kPi);
+    const double yaw = draws_->Uniform(0.0, M_PI);
     AddRectangle(foot + Vector3{0.0, 0.0, half_height},
                  half_width * Vector3{std::cos(yaw), std::sin(yaw), 0.0},
                  half_height * Vector3{0.0, 0.0, 1.0},
@@ -149,8 +145,6 @@ class SceneBuilder {
                  draws_->Chance(0.6),
                  draws_->Chance(0.5) ? draws_->Uniform(0.2, 0.7) : 0.0);
   }
-
-  Draws& draws() { return *draws_; }
 
   Scene Finish() {
     const auto matrix = [](const std::vector<double>& values, int64_t columns) {
@@ -228,7 +222,7 @@ Tensor MayBeSeen(const Tensor& corners, double max_x, double max_y) {
 }
 
 ProjectedRectangles Project(const Scene& scene,
-                            const View& view,
+                            const SceneView& view,
                             const torch::TensorOptions& options) {
   const Tensor rotation = view.rotation.t();  // to multiply rows by
   const Tensor center = scene.centers.mm(rotation) + view.translation;
@@ -271,7 +265,7 @@ ProjectedRectangles Project(const Scene& scene,
 }
 
 // [P, 3], rows (x, y, 1).
-Tensor NormalizedPositions(const View& view, const Tensor& positions) {
+Tensor NormalizedPositions(const SceneView& view, const Tensor& positions) {
   const Tensor xy = (positions - PrincipalPoint(view).to(positions.options())) /
                     view.focal_length;
   return torch::cat({xy, torch::ones_like(xy.narrow(1, 0, 1))}, 1);
@@ -349,7 +343,8 @@ RayHits NoHits(const Tensor& positions) {
 }
 
 // The centres of all pixels, [H W, 2].
-Tensor PixelCenters(const View& view, const torch::TensorOptions& options) {
+Tensor PixelCenters(const SceneView& view,
+                    const torch::TensorOptions& options) {
   const auto grid = torch::meshgrid({torch::arange(view.height, options) + 0.5,
                                      torch::arange(view.width, options) + 0.5},
                                     "ij");
@@ -358,7 +353,7 @@ Tensor PixelCenters(const View& view, const torch::TensorOptions& options) {
 
 // Tensors [H W, ...] of pixels tile by tile, and back: squares beside and below
 // each other. Images with parts of squares stay as they are.
-Tensor InTiles(const Tensor& pixels, const View& view) {
+Tensor InTiles(const Tensor& pixels, const SceneView& view) {
   if (view.height % kTileSize != 0 || view.width % kTileSize != 0) {
     return pixels;
   }
@@ -372,7 +367,7 @@ Tensor InTiles(const Tensor& pixels, const View& view) {
       .reshape({view.height * view.width, -1});
 }
 
-Tensor OutOfTiles(const Tensor& pixels, const View& view) {
+Tensor OutOfTiles(const Tensor& pixels, const SceneView& view) {
   if (view.height % kTileSize != 0 || view.width % kTileSize != 0) {
     return pixels;
   }
@@ -387,7 +382,7 @@ Tensor OutOfTiles(const Tensor& pixels, const View& view) {
 }
 
 // Points of rays with a hit, in world coordinates, [P, 3].
-Tensor HitPoints(const View& view,
+Tensor HitPoints(const SceneView& view,
                  const Tensor& positions,
                  const RayHits& hits) {
   const Tensor rays = NormalizedPositions(view, positions);
@@ -401,7 +396,7 @@ struct Projection {
   Tensor inverse_depths;  // [P]; not positive behind the camera
 };
 
-Projection ProjectPoints(const View& view, const Tensor& points) {
+Projection ProjectPoints(const SceneView& view, const Tensor& points) {
   const Tensor camera = points.mm(view.rotation.to(points.options()).t()) +
                         view.translation.to(points.options());
   Projection projection;
@@ -416,7 +411,7 @@ Projection ProjectPoints(const View& view, const Tensor& points) {
 // Whether the view sees these points: in front of it, inside the image, and
 // nothing in between. [P], bool.
 Tensor SeesPoints(const Scene& scene,
-                  const View& view,
+                  const SceneView& view,
                   const Projection& projection) {
   const Tensor x = projection.positions.select(1, 0);
   const Tensor y = projection.positions.select(1, 1);
@@ -434,17 +429,17 @@ Tensor SeesPoints(const Scene& scene,
 }
 
 // A camera at `position` that looks at `target`, turned about its axis.
-View LookAt(const Vector3& position,
-            const Vector3& target,
-            double roll,
-            double fov,
-            const SceneOptions& options) {
+SceneView LookAt(const Vector3& position,
+                 const Vector3& target,
+                 double roll,
+                 double fov,
+                 const SceneOptions& options) {
   const Vector3 forward = Normalized(target - position);
   const Vector3 right = Normalized(Cross(forward, {0.0, 0.0, 1.0}));
   const Vector3 down = Cross(forward, right);
   const Vector3 x = std::cos(roll) * right + std::sin(roll) * down;
   const Vector3 y = std::cos(roll) * down - std::sin(roll) * right;
-  View view;
+  SceneView view;
   view.rotation =
       torch::stack({ToTensor(x), ToTensor(y), ToTensor(forward)}, 0);
   view.translation = -view.rotation.mv(ToTensor(position));
@@ -455,13 +450,14 @@ View LookAt(const Vector3& position,
 }
 
 double DrawFov(const SceneOptions& options, Draws* draws) {
-  return draws->Uniform(options.min_fov_deg, options.max_fov_deg) * kPi / 180.0;
+  return draws->Uniform(options.min_fov_deg, options.max_fov_deg) * M_PI /
+         180.0;
 }
 
 // A coarse grid of positions all over the image, for looking before rendering.
 Tensor ProbePositions(const SceneOptions& options) {
   constexpr int64_t kSize = 16;
-  View view;
+  SceneView view;
   view.height = kSize;
   view.width = kSize;
   return PixelCenters(view, torch::kFloat32) *
@@ -476,7 +472,9 @@ struct Probe {
   double median_depth = 0.0;  // of the hits
 };
 
-Probe ProbeView(const Scene& scene, const View& view, const Tensor& positions) {
+Probe ProbeView(const Scene& scene,
+                const SceneView& view,
+                const Tensor& positions) {
   const RayHits hits = CastRays(scene, view, positions);
   const Tensor hit = (hits.inverse_depths > 0).nonzero().squeeze(1);
   Probe probe;
@@ -519,14 +517,14 @@ Vector3 DrawPosition(const Space& space, Draws* draws) {
 }
 
 // A camera somewhere in the scene with something to see.
-View DrawReference(const Scene& scene,
-                   const Tensor& probes,
-                   const SceneOptions& options,
-                   Draws* draws,
-                   Probe* probe) {
+SceneView DrawReference(const Scene& scene,
+                        const Tensor& probes,
+                        const SceneOptions& options,
+                        Draws* draws,
+                        Probe* probe) {
   constexpr int kNumTries = 20;
   const Space space = SpaceOf(scene);
-  View view;
+  SceneView view;
   for (int i = 0; i < kNumTries; ++i) {
     const Vector3 position = DrawPosition(space, draws);
     const int64_t target = draws->Index(scene.centers.size(0));
@@ -548,17 +546,17 @@ View DrawReference(const Scene& scene,
 
 // A camera from which the reference's share of surface that is seen comes
 // closest to the wanted one.
-View DrawQuery(const Scene& scene,
-               const View& reference,
-               const Probe& reference_probe,
-               const Tensor& probes,
-               const SceneOptions& options,
-               Draws* draws) {
+SceneView DrawQuery(const Scene& scene,
+                    const SceneView& reference,
+                    const Probe& reference_probe,
+                    const Tensor& probes,
+                    const SceneOptions& options,
+                    Draws* draws) {
   constexpr int kNumCandidates = 8;
   const double wanted =
       draws->Uniform(options.min_overlap, options.max_overlap);
   const Vector3 center = Center(reference);
-  View best = reference;
+  SceneView best = reference;
   double best_error = 2.0;
   for (int i = 0; i < kNumCandidates; ++i) {
     // Far for small overlaps, but also near: by turning away.
@@ -577,12 +575,12 @@ View DrawQuery(const Scene& scene,
     if (std::hypot(target[0] - position[0], target[1] - position[1]) < 0.3) {
       continue;
     }
-    const double max_roll = draws->Chance(0.1) ? kPi / 2.0 : 0.2;
-    const View view = LookAt(position,
-                             target,
-                             draws->Uniform(-max_roll, max_roll),
-                             DrawFov(options, draws),
-                             options);
+    const double max_roll = draws->Chance(0.1) ? M_PI / 2.0 : 0.2;
+    const SceneView view = LookAt(position,
+                                  target,
+                                  draws->Uniform(-max_roll, max_roll),
+                                  DrawFov(options, draws),
+                                  options);
     if (!IsUsable(ProbeView(scene, view, probes))) continue;
     const Tensor seen =
         SeesPoints(scene, view, ProjectPoints(view, reference_probe.points));
@@ -595,15 +593,8 @@ View DrawQuery(const Scene& scene,
   return best;
 }
 
-struct GeneratedPair {
-  Tensor reference_image;
-  Tensor query_image;
-  Tensor reference_positions;
-  Tensor query_positions;
-  Tensor visible;
-};
-
-GeneratedPair GeneratePair(const TextureAtlas& atlas,
+// One pair.
+TrainingPairs GeneratePair(const TextureAtlas& atlas,
                            const SceneOptions& options,
                            Draws* draws) {
   const Scene scene =
@@ -612,12 +603,11 @@ GeneratedPair GeneratePair(const TextureAtlas& atlas,
           : GenerateRoom(atlas.NumTextures(), atlas.Size(), draws);
   const Tensor probes = ProbePositions(options);
   Probe probe;
-  const View reference = DrawReference(scene, probes, options, draws, &probe);
-  const View query = DrawQuery(scene, reference, probe, probes, options, draws);
+  const SceneView reference =
+      DrawReference(scene, probes, options, draws, &probe);
+  const SceneView query =
+      DrawQuery(scene, reference, probe, probes, options, draws);
 
-  GeneratedPair pair;
-  pair.reference_image = Render(scene, reference, atlas).image;
-  pair.query_image = Render(scene, query, atlas).image;
   const auto device = atlas.Options();
   const Tensor size = torch::tensor({static_cast<float>(options.width),
                                      static_cast<float>(options.height)})
@@ -628,24 +618,27 @@ GeneratedPair GeneratePair(const TextureAtlas& atlas,
       draws->UniformTensor({4 * options.num_points, 2}).to(device) * size;
   const Tensor nothing =
       CastRays(scene, reference, candidates).inverse_depths == 0;
-  pair.reference_positions = candidates.index_select(
+  const Tensor positions = candidates.index_select(
       0,
       std::get<1>(
           nothing.to(torch::kInt32).sort(c10::optional<bool>(true), 0, false))
           .narrow(0, 0, options.num_points));
-  const RayHits hits = CastRays(scene, reference, pair.reference_positions);
-  const Projection projection = ProjectPoints(
-      query, HitPoints(reference, pair.reference_positions, hits));
-  pair.query_positions = projection.positions;
-  pair.visible =
+  const RayHits hits = CastRays(scene, reference, positions);
+  const Projection projection =
+      ProjectPoints(query, HitPoints(reference, positions, hits));
+  const Tensor visible =
       SeesPoints(scene, query, projection) & (hits.inverse_depths > 0);
-  return pair;
+  return {Render(scene, reference, atlas).image.unsqueeze(0),
+          Render(scene, query, atlas).image.unsqueeze(0),
+          positions.unsqueeze(0),
+          projection.positions.unsqueeze(0),
+          visible.unsqueeze(0)};
 }
 
 }  // namespace
 
 RayHits CastRays(const Scene& scene,
-                 const View& view,
+                 const SceneView& view,
                  const Tensor& positions) {
   const ProjectedRectangles rectangles =
       Project(scene, view, positions.options());
@@ -728,7 +721,7 @@ Tensor TextureAtlas::Sample(const Tensor& textures,
 }
 
 Rendering Render(const Scene& scene,
-                 const View& view,
+                 const SceneView& view,
                  const TextureAtlas& atlas) {
   const torch::TensorOptions options = atlas.Options();
   const Tensor positions = InTiles(PixelCenters(view, options), view);
@@ -805,7 +798,7 @@ Scene GenerateRoom(int64_t num_textures, int64_t texture_size, Draws* draws) {
     builder.AddBox(
         {draws->Uniform(-x, x), draws->Uniform(-y, y), foot + size[2]},
         size,
-        draws->Uniform(0.0, kPi),
+        draws->Uniform(0.0, M_PI),
         1.5);
   }
   // Pictures, shelves, mirrors of nothing: flat on the walls.
@@ -877,7 +870,7 @@ Scene GenerateStreet(int64_t num_textures, int64_t texture_size, Draws* draws) {
     builder.AddBox(
         {draws->Uniform(-length, length), draws->Uniform(-width, width), size},
         {draws->LogUniform(0.2, 2.0), draws->LogUniform(0.2, 1.0), size},
-        draws->Uniform(0.0, kPi),
+        draws->Uniform(0.0, M_PI),
         1.5);
   }
   for (int64_t i = draws->Index(9); i > 0; --i) {
@@ -896,23 +889,14 @@ TrainingPairs GeneratedPairs(int64_t num_pairs,
   TORCH_CHECK(options.Check(), "invalid SceneOptions");
   const torch::NoGradGuard no_grad;
   const TextureAtlas atlas(textures);
-  std::vector<GeneratedPair> pairs(num_pairs);
+  std::vector<TrainingPairs> pairs(num_pairs);
   ForEachItem(num_pairs,
               std::move(generator),
               /*in_parallel=*/!textures.is_cuda(),
               [&](int64_t i, Draws* draws) {
                 pairs[i] = GeneratePair(atlas, options, draws);
               });
-  const auto stack = [&](Tensor GeneratedPair::*member) {
-    std::vector<Tensor> tensors;
-    for (const GeneratedPair& pair : pairs) tensors.push_back(pair.*member);
-    return torch::stack(tensors);
-  };
-  return {stack(&GeneratedPair::reference_image),
-          stack(&GeneratedPair::query_image),
-          stack(&GeneratedPair::reference_positions),
-          stack(&GeneratedPair::query_positions),
-          stack(&GeneratedPair::visible)};
+  return Concatenate(pairs);
 }
 
 }  // namespace nre

@@ -22,7 +22,7 @@ struct Scene {
   torch::Tensor half_us;
   torch::Tensor half_vs;
   // In the rectangle [-1, 1]^2, (u, v) is there if r >= hole and r <= 1, where
-  // r = u^2 + v^2 for what is round, the larger of both else. [K].
+  // r = sqrt(u^2 + v^2) for what is round, the larger of |u| and |v| else. [K].
   torch::Tensor round;  // 0 or 1
   torch::Tensor holes;  // 0: none
   // What is on it: texture `textures` [K] (int64), shifted by
@@ -35,7 +35,7 @@ struct Scene {
   torch::Tensor sky;
 };
 
-struct View {
+struct SceneView {
   torch::Tensor rotation;     // [3, 3], cam_from_world, double
   torch::Tensor translation;  // [3]
   double focal_length = 0.0;  // pixels
@@ -53,7 +53,7 @@ struct RayHits {
 
 // positions: [P, 2], image coordinates; on their device, single precision.
 RayHits CastRays(const Scene& scene,
-                 const View& view,
+                 const SceneView& view,
                  const torch::Tensor& positions);
 
 // Textures and all their smaller versions.
@@ -92,7 +92,7 @@ struct Rendering {
 };
 
 Rendering Render(const Scene& scene,
-                 const View& view,
+                 const SceneView& view,
                  const TextureAtlas& atlas);
 
 struct SceneOptions {

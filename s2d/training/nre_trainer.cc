@@ -14,9 +14,9 @@
 
 #include <ATen/Parallel.h>
 #include <malloc.h>
-#include <torch/cuda.h>
 
 #include "nre/error.h"
+#include "s2d/networks/module.h"
 #include "s2d/training/trainer.h"
 
 namespace nre {
@@ -121,6 +121,9 @@ std::vector<Option> AllOptions(TrainerOptions* o, TypedOptions* typed) {
       Value("num_iterations", "how long to train", &o->num_iterations),
       Value("batch_size", "pairs of images", &d->batch_size),
       Value("image_size", "height and width of the images", &d->image_size),
+      Value("min_image_size",
+            "each batch's images are between this and image_size; 0: that",
+            &d->min_image_size),
       Value("num_points", "points of each pair", &d->num_points),
       Value("learning_rate", "falls to 0 along a cosine", &o->learning_rate),
       Value("num_warmup_iterations",
@@ -202,18 +205,6 @@ std::vector<std::string> Split(const std::string& text) {
   return parts;
 }
 
-torch::Device ChooseDevice(const std::string& name) {
-  if (name != "auto" && name != "cpu" && name != "cuda") {
-    throw InputError("Unknown device " + name +
-                     "; expected auto, cpu or cuda.");
-  }
-  if (name == "cuda" && !torch::cuda::is_available()) {
-    throw InputError("There is no GPU that LibTorch can use.");
-  }
-  return name != "cpu" && torch::cuda::is_available() ? torch::kCUDA
-                                                      : torch::kCPU;
-}
-
 bool ChoosePrecision(const std::string& name, torch::Device device) {
   if (name == "auto") return device.is_cuda();
   if (name == "on") return true;
@@ -235,7 +226,7 @@ int Run(int argc, char** argv) {
   Parse(argc, argv, all);
   options.loss.kind = ParseLossKind(typed.loss);
   options.data.set_paths = Split(typed.set_paths);
-  options.device = ChooseDevice(typed.device);
+  options.device = ChooseDevice(ParseDevice(typed.device));
   options.mixed_precision =
       ChoosePrecision(typed.mixed_precision, options.device);
   if (typed.num_threads < 0) {

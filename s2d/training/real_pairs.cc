@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "s2d/training/random_draws.h"
+#include "s2d/training/resampling.h"
 
 namespace nre {
 namespace {
@@ -28,17 +32,6 @@ struct CroppedPair {
   int64_t num_visible = -1;           // -1: there is no pair yet
 };
 
-// [num], uniform in [0, 1).
-std::vector<double> Draw(int64_t num, at::Generator generator) {
-  const torch::Tensor draws = torch::rand({num}, generator, torch::kFloat64);
-  const double* data = draws.data_ptr<double>();
-  return {data, data + num};
-}
-
-int64_t DrawIndex(int64_t num, at::Generator generator) {
-  return torch::randint(num, {1}, generator, torch::kInt64).item<int64_t>();
-}
-
 // One dimension of a window: `size` pixels of `image_size`, with `center` at
 // `place` (0 to 1) of it.
 int64_t Begin(double center, double place, int64_t size, int64_t image_size) {
@@ -50,27 +43,24 @@ int64_t Begin(double center, double place, int64_t size, int64_t image_size) {
 Window DrawWindow(const torch::Tensor& image,
                   const torch::Tensor& center,
                   const RealPairOptions& options,
-                  at::Generator generator) {
-  const std::vector<double> draws = Draw(3, generator);
+                  Draws* draws) {
   const double height = image.size(0), width = image.size(1);
-  const double drawn =
-      options.min_scale *
-      std::pow(options.max_scale / options.min_scale, draws[0]);
   const double scale =
-      std::max({drawn, options.height / height, options.width / width});
+      std::max({draws->LogUniform(options.min_scale, options.max_scale),
+                options.height / height,
+                options.width / width});
   const auto size = [&](int64_t resized, int64_t whole) {
     return std::clamp<int64_t>(std::llround(resized / scale), 1, whole);
   };
-  const auto place = [&](double draw) {
-    return 0.5 + options.max_shift * (2.0 * draw - 1.0);
+  const auto begin = [&](int axis, int64_t size, int64_t whole) {
+    const double place = 0.5 + options.max_shift * draws->Uniform(-1.0, 1.0);
+    return Begin(center[axis].item<double>(), place, size, whole);
   };
   Window window;
   window.width = size(options.width, image.size(1));
   window.height = size(options.height, image.size(0));
-  window.x = Begin(
-      center[0].item<double>(), place(draws[1]), window.width, image.size(1));
-  window.y = Begin(
-      center[1].item<double>(), place(draws[2]), window.height, image.size(0));
+  window.x = begin(0, window.width, image.size(1));
+  window.y = begin(1, window.height, image.size(0));
   return window;
 }
 
@@ -94,28 +84,20 @@ torch::Tensor IsInWindow(const torch::Tensor& positions,
   return ((positions >= 0.0) & (positions < size)).all(1);
 }
 
-// [1, 3, height, width], 0 to 1.
-torch::Tensor Resized(const torch::Tensor& image,
-                      const Window& window,
-                      const RealPairOptions& options) {
-  const torch::Tensor pixels = image.narrow(0, window.y, window.height)
-                                   .narrow(1, window.x, window.width)
-                                   .permute({2, 0, 1})
-                                   .unsqueeze(0)
-                                   .to(torch::kFloat32,
-                                       /*non_blocking=*/false,
-                                       /*copy=*/true,
-                                       torch::MemoryFormat::Contiguous);
-  return torch::_upsample_bilinear2d_aa(pixels,
-                                        {options.height, options.width},
-                                        /*align_corners=*/false) /
-         255.0;
+// [3, height, width], 0 to 1.
+torch::Tensor CutOut(const torch::Tensor& image,
+                     const Window& window,
+                     const RealPairOptions& options) {
+  return Resample(
+      PhotoPart(image, window.x, window.y, window.width, window.height),
+      options.height,
+      options.width);
 }
 
 CroppedPair Crop(const TrainingSet& set,
                  int64_t index,
                  const RealPairOptions& options,
-                 at::Generator generator) {
+                 Draws* draws) {
   const StoredPair pair = set.Pair(index);
   CroppedPair cropped;
   cropped.reference_image = set.Image(pair.reference);
@@ -123,12 +105,11 @@ CroppedPair Crop(const TrainingSet& set,
   const torch::Tensor candidates = pair.visible.nonzero().flatten();
   if (candidates.numel() == 0) return cropped;
 
-  const torch::Tensor center =
-      candidates[DrawIndex(candidates.numel(), generator)];
+  const int64_t center =
+      candidates[draws->Index(candidates.numel())].item<int64_t>();
   const auto draw_window = [&](const torch::Tensor& image,
                                const torch::Tensor& positions) {
-    return DrawWindow(
-        image, positions[center.item<int64_t>()], options, generator);
+    return DrawWindow(image, positions[center], options, draws);
   };
   cropped.reference_window =
       draw_window(cropped.reference_image, pair.reference_positions);
@@ -152,13 +133,13 @@ CroppedPair Crop(const TrainingSet& set,
 CroppedPair DrawPair(const std::vector<TrainingSet>& sets,
                      int64_t num_pairs,
                      const RealPairOptions& options,
-                     at::Generator generator) {
+                     Draws* draws) {
   CroppedPair best;
   for (int64_t i = 0; i < options.max_attempts; ++i) {
-    int64_t index = DrawIndex(num_pairs, generator);
+    int64_t index = draws->Index(num_pairs);
     auto set = sets.begin();
     for (; index >= set->NumPairs(); ++set) index -= set->NumPairs();
-    CroppedPair cropped = Crop(*set, index, options, generator);
+    CroppedPair cropped = Crop(*set, index, options, draws);
     if (cropped.num_visible > best.num_visible) best = std::move(cropped);
     if (best.num_visible >= options.min_num_visible) break;
   }
@@ -170,10 +151,9 @@ CroppedPair DrawPair(const std::vector<TrainingSet>& sets,
 // At random, but those that are visible first.
 torch::Tensor ChoosePoints(const torch::Tensor& visible,
                            int64_t max_num,
-                           at::Generator generator) {
-  const torch::Tensor draws =
-      torch::rand(visible.sizes(), generator, torch::kFloat64);
-  return torch::argsort(draws - visible.to(torch::kFloat64))
+                           Draws* draws) {
+  const torch::Tensor order = draws->UniformTensor(visible.sizes());
+  return torch::argsort(order - visible.to(torch::kFloat32))
       .slice(0, 0, max_num);
 }
 
@@ -197,29 +177,30 @@ TrainingPairs CropRealPairs(const std::vector<TrainingSet>& sets,
 
   const int64_t batch_size = options.batch_size;
   const int64_t num_points = options.num_points;
-  std::vector<torch::Tensor> reference_images, query_images;
+  const std::vector<int64_t> images = {
+      batch_size, 3, options.height, options.width};
   TrainingPairs pairs;
+  pairs.reference_images = torch::empty(images);
+  pairs.query_images = torch::empty(images);
   pairs.reference_positions = torch::zeros({batch_size, num_points, 2});
   pairs.query_positions = torch::full({batch_size, num_points, 2},
                                       std::numeric_limits<float>::quiet_NaN());
   pairs.visible = torch::zeros({batch_size, num_points}, torch::kBool);
-  for (int64_t i = 0; i < batch_size; ++i) {
-    const CroppedPair pair = DrawPair(sets, num_pairs, options, generator);
-    reference_images.push_back(
-        Resized(pair.reference_image, pair.reference_window, options));
-    query_images.push_back(
-        Resized(pair.query_image, pair.query_window, options));
-    const torch::Tensor chosen =
-        ChoosePoints(pair.visible, num_points, generator);
+  const auto make = [&](int64_t i, Draws* draws) {
+    const CroppedPair pair = DrawPair(sets, num_pairs, options, draws);
+    pairs.reference_images[i].copy_(
+        CutOut(pair.reference_image, pair.reference_window, options));
+    pairs.query_images[i].copy_(
+        CutOut(pair.query_image, pair.query_window, options));
+    const torch::Tensor chosen = ChoosePoints(pair.visible, num_points, draws);
     const auto fill = [&](const torch::Tensor& from, torch::Tensor to) {
       to[i].narrow(0, 0, chosen.numel()).copy_(from.index_select(0, chosen));
     };
     fill(pair.reference_positions, pairs.reference_positions);
     fill(pair.query_positions, pairs.query_positions);
     fill(pair.visible, pairs.visible);
-  }
-  pairs.reference_images = torch::cat(reference_images);
-  pairs.query_images = torch::cat(query_images);
+  };
+  ForEachItem(batch_size, std::move(generator), /*in_parallel=*/true, make);
   return pairs;
 }
 

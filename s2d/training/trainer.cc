@@ -25,7 +25,6 @@
 
 #include "nre/error.h"
 #include "s2d/networks/module.h"
-#include "s2d/training/map_sampling.h"
 #include "s2d/training/tensor_files.h"
 
 namespace nre {
@@ -150,8 +149,9 @@ std::string Fingerprint(const TrainerOptions& o) {
     << " learning_rate=" << o.learning_rate
     << " weight_decay=" << o.weight_decay << " seed=" << o.seed
     << " batch_size=" << d.batch_size << " image_size=" << d.image_size
-    << " num_points=" << d.num_points << " min_overlap=" << d.min_overlap
-    << " max_overlap=" << d.max_overlap << " appearance=" << o.appearance
+    << " min_image_size=" << d.min_image_size << " num_points=" << d.num_points
+    << " min_overlap=" << d.min_overlap << " max_overlap=" << d.max_overlap
+    << " appearance=" << o.appearance
     << " generated_share=" << d.generated_share
     << " homography_share=" << d.homography_share
     << " real_share=" << d.real_share
@@ -229,12 +229,7 @@ class Trainer {
     log_scale_ =
         torch::full({}, std::log(options.softmax_scale)).to(options.device);
     log_scale_.requires_grad_(true);
-    for (Tensor& parameter : module_->parameters()) {
-      if (parameter.dim() == 4) {
-        parameter.set_data(
-            parameter.contiguous(torch::MemoryFormat::ChannelsLast));
-      }
-    }
+    UseChannelsLast(module_.get());
     std::vector<Tensor> weights, others = {log_scale_};
     for (Tensor& parameter : module_->parameters()) {
       (parameter.dim() > 1 ? weights : others).push_back(parameter);
@@ -321,21 +316,14 @@ class Trainer {
     const double share =
         static_cast<double>(iteration_) / options_.num_iterations;
     return options_.learning_rate * warmup * 0.5 *
-           (1.0 + std::cos(3.14159265358979323846 * share));
+           (1.0 + std::cos(M_PI * share));
   }
 
   // Features of both images of all pairs, by level.
   std::pair<LevelFeatures, LevelFeatures> Features(const TrainingPairs& pairs) {
     const int64_t num_pairs = pairs.visible.size(0);
-    const auto options = pairs.reference_images.options();
-    const Tensor mean =
-        torch::tensor({0.485f, 0.456f, 0.406f}).to(options).view({3, 1, 1});
-    const Tensor deviation =
-        torch::tensor({0.229f, 0.224f, 0.225f}).to(options).view({3, 1, 1});
-    const Tensor images =
-        ((torch::cat({pairs.reference_images, pairs.query_images}) - mean) /
-         deviation)
-            .contiguous(torch::MemoryFormat::ChannelsLast);
+    const Tensor images = NormalizedImages(
+        torch::cat({pairs.reference_images, pairs.query_images}));
     std::vector<Tensor> outputs;
     {
       const MixedPrecision mixed(options_.mixed_precision, options_.device);
@@ -489,8 +477,10 @@ class Trainer {
     }
   }
 
-  // Half precision for what is large.
+  // Half precision for what is large. Without paths: weights are for others.
   void WriteWeights() {
+    TrainerOptions options = options_;
+    options.weights_path = fs::path(options.weights_path).filename().string();
     TensorFile file;
     for (const auto& item : module_->named_parameters()) {
       file.tensors[item.key()] = item.value().dim() > 1
@@ -502,7 +492,7 @@ class Trainer {
     }
     file.metadata = {{"network", options_.network},
                      {"version", "1"},
-                     {"training", Fingerprint(options_)},
+                     {"training", Fingerprint(options)},
                      {"iteration", std::to_string(iteration_)},
                      {"softmax_scale", Number(log_scale_.exp().item<double>())},
                      {"validation_nre", Number(best_loss_)}};
@@ -671,8 +661,9 @@ void TrainerOptions::Check() const {
   expect(patience >= 0, "--patience >= 0");
   expect(appearance >= 0.0 && appearance <= 1.0, "--appearance from 0 to 1");
   expect(data.Check(),
-         "--batch_size, --image_size and --num_points > 0, --image_size a "
-         "multiple of 32, --min_overlap <= --max_overlap from 0 to 1, shares "
+         "--batch_size, --image_size and --num_points > 0, --min_image_size <= "
+         "--image_size, multiples of 32, --min_overlap <= --max_overlap from 0 "
+         "to 1, shares "
          "that are not negative");
 }
 

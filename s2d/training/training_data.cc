@@ -1,6 +1,6 @@
 #include "s2d/training/training_data.h"
 
-#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "nre/error.h"
@@ -28,6 +28,9 @@ constexpr int64_t kBatchesPerTextures = 4;
 // Points are the best of so many.
 constexpr int64_t kCandidatesPerPoint = 3;
 
+// Sizes of images are multiples of this.
+constexpr int64_t kSizeStep = 32;
+
 // The least overlap of validation pairs.
 constexpr double kValidationOverlap = 0.3;
 
@@ -46,19 +49,6 @@ uint64_t Mix(uint64_t seed, uint64_t stream, uint64_t number) {
 
 at::Generator Generator(uint64_t seed, uint64_t stream, uint64_t number) {
   return at::detail::createCPUGenerator(Mix(seed, stream, number));
-}
-
-TrainingPairs Concatenate(const std::vector<TrainingPairs>& parts) {
-  const auto join = [&](Tensor TrainingPairs::*member) {
-    std::vector<Tensor> tensors;
-    for (const TrainingPairs& part : parts) tensors.push_back(part.*member);
-    return torch::cat(tensors);
-  };
-  return {join(&TrainingPairs::reference_images),
-          join(&TrainingPairs::query_images),
-          join(&TrainingPairs::reference_positions),
-          join(&TrainingPairs::query_positions),
-          join(&TrainingPairs::visible)};
 }
 
 // How much there is to see around positions [B, N, 2] of images: the logarithm
@@ -122,8 +112,10 @@ struct TrainingData::Sources {
 };
 
 bool TrainingDataOptions::Check() const {
-  return batch_size > 0 && image_size > 0 && image_size % 32 == 0 &&
-         num_points > 0 && min_overlap >= 0.0 && min_overlap <= max_overlap &&
+  return batch_size > 0 && image_size > 0 && image_size % kSizeStep == 0 &&
+         min_image_size >= 0 && min_image_size <= image_size &&
+         min_image_size % kSizeStep == 0 && num_points > 0 &&
+         min_overlap >= 0.0 && min_overlap <= max_overlap &&
          max_overlap <= 1.0 && generated_share >= 0.0 &&
          homography_share >= 0.0 && real_share >= 0.0 &&
          procedural_share >= 0.0 && procedural_share <= 1.0;
@@ -211,40 +203,37 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     }
   }
 
-  const int64_t num_candidates = kCandidatesPerPoint * options_.num_points;
+  int64_t image_size = options_.image_size;
+  if (!validation && options_.min_image_size > 0) {
+    const int64_t num_steps =
+        (options_.image_size - options_.min_image_size) / kSizeStep;
+    image_size -= kSizeStep * draws.Index(num_steps + 1);
+  }
+  const auto sized = [&](auto options) {
+    options.height = options.width = image_size;
+    options.num_points = kCandidatesPerPoint * options_.num_points;
+    return options;
+  };
   std::vector<TrainingPairs> parts;
   if (num_generated > 0) {
-    SceneOptions scenes;
-    scenes.height = options_.image_size;
-    scenes.width = options_.image_size;
-    scenes.num_points = num_candidates;
+    auto scenes = sized(SceneOptions());
     scenes.min_overlap = validation ? kValidationOverlap : options_.min_overlap;
     scenes.max_overlap = validation ? 1.0 : options_.max_overlap;
-    parts.push_back(To(GeneratedPairs(num_generated,
-                                      Textures(split, number).to(device),
-                                      scenes,
-                                      generator),
-                       device));
+    const Tensor textures = Textures(split, number).to(device);
+    parts.push_back(GeneratedPairs(num_generated, textures, scenes, generator));
   }
   if (num_homography > 0) {
-    HomographyOptions homographies;
+    auto homographies = sized(HomographyOptions());
     homographies.batch_size = num_homography;
-    homographies.height = options_.image_size;
-    homographies.width = options_.image_size;
-    homographies.num_points = num_candidates;
     parts.push_back(
-        To(HomographyPairs(sources_->training_photos, homographies, generator),
-           device));
+        HomographyPairs(sources_->training_photos, homographies, generator));
   }
   if (num_real > 0) {
-    RealPairOptions pairs;
+    auto pairs = sized(RealPairOptions());
     pairs.batch_size = num_real;
-    pairs.height = options_.image_size;
-    pairs.width = options_.image_size;
-    pairs.num_points = num_candidates;
-    parts.push_back(
-        To(CropRealPairs(sources_->real, pairs, generator), device));
+    parts.push_back(CropRealPairs(sources_->real, pairs, generator));
   }
+  for (TrainingPairs& part : parts) part = To(part, device);
   TrainingPairs batch =
       KeepBestPoints(Concatenate(parts), options_.num_points, &draws);
   if (appearance > 0.0) {

@@ -30,7 +30,10 @@ struct TrainingDataOptions {
   double procedural_share = 0.3;
 
   int64_t batch_size = 8;  // pairs
+  // Of the images, both sides. In training, each batch has a size of its own
+  // between min_image_size (0: image_size) and this. Multiples of 32.
   int64_t image_size = 256;
+  int64_t min_image_size = 0;
   int64_t num_points = 256;  // of each pair
 
   // The share of the reference image that the query of a generated scene sees.

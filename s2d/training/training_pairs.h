@@ -2,6 +2,8 @@
 // photographs, pairs of real images. Only for training: includes LibTorch.
 #pragma once
 
+#include <vector>
+
 #include <torch/types.h>
 
 namespace nre {
@@ -18,5 +20,8 @@ struct TrainingPairs {
   // image. Where it is false, the positions may be anything, NaN too.
   torch::Tensor visible;
 };
+
+// The pairs of all parts, which have as many points and images of one size.
+TrainingPairs Concatenate(const std::vector<TrainingPairs>& parts);
 
 }  // namespace nre

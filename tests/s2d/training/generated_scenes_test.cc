@@ -30,8 +30,8 @@ Tensor SmoothTextures() {
       /*align_corners=*/false);
 }
 
-View ViewFrom(double x, double y, double z, double yaw) {
-  View view;
+SceneView ViewFrom(double x, double y, double z, double yaw) {
+  SceneView view;
   const double c = std::cos(yaw);
   const double s = std::sin(yaw);
   // Right, down, forward, in world coordinates.
@@ -56,7 +56,7 @@ struct Hit {
   double second = 0.0;  // inverse depth of what is behind it
 };
 
-Hit CastOneRay(const Scene& scene, const View& view, double x, double y) {
+Hit CastOneRay(const Scene& scene, const SceneView& view, double x, double y) {
   const Tensor ray = torch::tensor({(x - 0.5 * view.width) / view.focal_length,
                                     (y - 0.5 * view.height) / view.focal_length,
                                     1.0},
@@ -88,7 +88,7 @@ Hit CastOneRay(const Scene& scene, const View& view, double x, double y) {
   return hit;
 }
 
-void ExpectHitsOfBruteForce(const Scene& scene, const View& view) {
+void ExpectHitsOfBruteForce(const Scene& scene, const SceneView& view) {
   const Tensor positions = torch::rand({100, 2}, Generator(7)) *
                            torch::tensor({static_cast<float>(view.width),
                                           static_cast<float>(view.height)});
@@ -132,7 +132,7 @@ TEST(CastRays, HitsWhatBruteForceHits) {
 TEST(CastRays, NothingThere) {
   Draws draws(Generator(3));
   const Scene street = GenerateStreet(kNumTextures, kTextureSize, &draws);
-  View view = ViewFrom(0.0, 0.0, 500.0, 0.0);
+  SceneView view = ViewFrom(0.0, 0.0, 500.0, 0.0);
   // Straight up.
   view.rotation = torch::tensor(
       {{1.0, 0.0, 0.0}, {0.0, 1.0, 0.0}, {0.0, 0.0, 1.0}}, torch::kFloat64);
@@ -178,7 +178,7 @@ TEST(Render, ShowsTheTextureOfWhatIsHit) {
   const Tensor white = torch::ones({1, 3, 4, 4});
   room.textures = torch::zeros({num}, torch::kInt64);
   room.colors = torch::rand({num, 3}, Generator(2), torch::kFloat64);
-  const View view = ViewFrom(0.2, -0.1, 1.3, 0.7);
+  const SceneView view = ViewFrom(0.2, -0.1, 1.3, 0.7);
   const Rendering rendering = Render(room, view, TextureAtlas(white));
   const Tensor positions = torch::tensor({{20.5f, 10.5f}, {100.5f, 60.5f}});
   const RayHits hits = CastRays(room, view, positions);

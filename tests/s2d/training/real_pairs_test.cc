@@ -167,6 +167,7 @@ TEST(RealPairsTest, PositionsFollowThePictures) {
   const StoredPair stored = set.Pair(0);
   RealPairOptions options = SmallOptions();
   options.min_num_visible = 4;
+  options.max_attempts = 100;
   const TrainingPairs pairs = CropRealPairs({set}, options, MakeGenerator(2));
   EXPECT_EQ(pairs.reference_images.sizes(),
             (std::vector<int64_t>{20, 3, 96, 128}));

@@ -281,6 +281,10 @@ TEST_F(TrainingDataTest, OptionsAreChecked) {
   EXPECT_TRUE(valid([](O*) {}));
   EXPECT_FALSE(valid([](O* o) { o->batch_size = 0; }));
   EXPECT_FALSE(valid([](O* o) { o->image_size = 48; }));
+  EXPECT_TRUE(valid([](O* o) { o->min_image_size = 256; }));
+  EXPECT_FALSE(valid([](O* o) { o->min_image_size = 288; }));
+  EXPECT_FALSE(valid([](O* o) { o->min_image_size = 48; }));
+  EXPECT_FALSE(valid([](O* o) { o->min_image_size = -32; }));
   EXPECT_FALSE(valid([](O* o) { o->num_points = 0; }));
   EXPECT_FALSE(valid([](O* o) { o->min_overlap = -0.1; }));
   EXPECT_FALSE(valid([](O* o) { o->max_overlap = 1.1; }));
@@ -288,6 +292,29 @@ TEST_F(TrainingDataTest, OptionsAreChecked) {
   EXPECT_FALSE(valid([](O* o) { o->generated_share = -1.0; }));
   EXPECT_FALSE(valid([](O* o) { o->homography_share = NAN; }));
   EXPECT_FALSE(valid([](O* o) { o->procedural_share = 1.1; }));
+}
+
+TEST_F(TrainingDataTest, BatchesOfTrainingHaveSizesOfTheirOwn) {
+  TrainingDataOptions options = SmallOptions();
+  options.image_size = 96;
+  options.min_image_size = 32;
+  options.set_paths = {WriteSet({kRed, kRed, kGreen}, false),
+                       WriteSet({kRed, kRed, kRed}, true)};
+  TrainingData data(options, 0);
+  std::set<int64_t> sizes;
+  for (int64_t i = 0; i < 20; ++i) {
+    const TrainingPairs batch = Training(&data, i, 1.0);
+    const int64_t size = batch.query_images.size(3);
+    sizes.insert(size);
+    EXPECT_EQ(batch.query_images.sizes(),
+              (std::vector<int64_t>{4, 3, size, size}));
+    EXPECT_EQ(batch.reference_images.sizes(), batch.query_images.sizes());
+    const torch::Tensor seen =
+        batch.query_positions.masked_select(batch.visible.unsqueeze(2));
+    EXPECT_TRUE(((seen >= 0.0) & (seen <= size)).all().item<bool>());
+    EXPECT_EQ(Validation(&data, i, 0.0).query_images.size(3), 96);
+  }
+  EXPECT_EQ(sizes, (std::set<int64_t>{32, 64, 96}));
 }
 
 // Gradients of an image around positions, against those all over it.
