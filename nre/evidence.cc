@@ -122,6 +122,29 @@ void FindSupportWithin(double radius,
                      m);
 }
 
+// Variances of (rotation vector, translation) if Eq. 9 were the logarithm of a
+// probability: the diagonal of H^-1 at a sigma of one cell, since a wider
+// kernel takes away what the maps know; or at the next wider one at which H is
+// positive definite, up to the radius of the support. Zero if it is at none.
+Eigen::VectorXd PosteriorVariances(
+    const Camera& camera,
+    const std::vector<Eigen::Vector3d>& points_in_world,
+    const LossMaps& fine,
+    const Priors& priors,
+    const PoseEstimate& estimate) {
+  for (const double sigma : kSupportRadii) {
+    if (sigma > estimate.support_radius) break;
+    const Eigen::MatrixXd hessian = JointHessian(
+        camera, points_in_world, fine, sigma, priors, estimate.cam_from_world);
+    const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
+    if (cholesky.info() == Eigen::Success) {
+      const Eigen::Index size = hessian.rows();
+      return cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
+    }
+  }
+  return Eigen::VectorXd::Zero(6);
+}
+
 }  // namespace
 
 void FindSupport(const Camera& camera,
@@ -281,8 +304,7 @@ Eigen::MatrixXd PoseCovariance(
     const Priors& priors,
     const Rigid3d& cam_from_world,
     double sigma,
-    const SharedErrors& shared_errors,
-    Eigen::MatrixXd* inverse_hessian) {
+    const SharedErrors& shared_errors) {
   constexpr double kUndeterminedShare = 0.01;
   PointTerms terms;
   const Eigen::MatrixXd hessian = JointHessian(
@@ -290,14 +312,8 @@ Eigen::MatrixXd PoseCovariance(
   const Eigen::Index size = hessian.rows();
   const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
   const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
-  if (inverse_hessian != nullptr) {
-    *inverse_hessian = zero;
-  }
   if (cholesky.info() != Eigen::Success) {
     return zero;
-  }
-  if (inverse_hessian != nullptr) {
-    *inverse_hessian = cholesky.solve(Eigen::MatrixXd::Identity(size, size));
   }
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   std::map<Block, Eigen::VectorXd> block_gradients;
@@ -363,7 +379,6 @@ void JudgeEvidence(const Camera& camera,
     estimate->reason = reason;
   };
 
-  Eigen::MatrixXd inverse_hessian;
   SetCovariance(camera,
                 PoseCovariance(camera,
                                points_in_world,
@@ -371,8 +386,7 @@ void JudgeEvidence(const Camera& camera,
                                priors,
                                estimate->cam_from_world,
                                estimate->support_radius,
-                               shared_errors,
-                               &inverse_hessian),
+                               shared_errors),
                 estimate);
 
   BlockCounter all_blocks, support_blocks;
@@ -403,9 +417,11 @@ void JudgeEvidence(const Camera& camera,
         "positive definite");
   }
   // Where the maps hardly determine the pose, its scatter is not to be trusted.
+  const Eigen::VectorXd posterior =
+      PosteriorVariances(camera, points_in_world, fine, priors, *estimate);
   const auto trace = [&](int first) {
     return std::max(estimate->covariance.diagonal().segment<3>(first).sum(),
-                    inverse_hessian.diagonal().segment<3>(first).sum());
+                    posterior.segment<3>(first).sum());
   };
   const double rotation_std_deg = std::sqrt(trace(0)) * 180.0 / M_PI;
   const double center_std = std::sqrt(trace(3));

@@ -111,8 +111,7 @@ Eigen::MatrixXd PoseCovariance(
     const Priors& priors,
     const Rigid3d& cam_from_world,
     double sigma = 1.0,
-    const SharedErrors& shared_errors = SharedErrors(),
-    Eigen::MatrixXd* inverse_hessian = nullptr);
+    const SharedErrors& shared_errors = SharedErrors());
 
 // Fills pose covariance and focal length of `estimate` from that of six or
 // seven unknowns. `camera` has the focal length found.
