@@ -9,7 +9,9 @@
 namespace nre {
 namespace {
 
-// Of the query: more pixels do not show more.
+// Of the query: more pixels do not show more. And of references of which parts
+// are used, by the coarse extractor: a small query has few cells, with which
+// the part is found.
 constexpr double kMaxMagnification = 2.0;
 
 // Of parts, by the fine extractor.
@@ -102,15 +104,18 @@ View ChooseView(const FeaturePreset& preset,
   const double max_focal_length = NaturalFocalLength(*preset.fine, references);
   View view;
   view.shows_part = ShowsPart(query, references);
-  const double max_fine_focal_length =
-      view.shows_part ? std::max(max_focal_length,
-                                 MaxPartFocalLength(preset, query, references))
-                      : max_focal_length;
+  double max_coarse_focal_length = max_focal_length;
+  double max_fine_focal_length = max_focal_length;
+  if (view.shows_part) {
+    max_coarse_focal_length *= kMaxMagnification;
+    max_fine_focal_length = std::max(
+        max_focal_length, MaxPartFocalLength(preset, query, references));
+  }
   MatchFocalLengths(*preset.coarse,
                     query,
                     references,
                     kMaxMagnification,
-                    max_focal_length,
+                    max_coarse_focal_length,
                     &view.coarse_scale,
                     &view.zoom.coarse);
   MatchFocalLengths(*preset.fine,

@@ -1,8 +1,8 @@
 // At which size a query and its references are looked at, and whether only a
-// part of them is. Descriptors of one
-// scale match only what has about the same size in both images. Where the
-// cameras are known, a scene seen from the same distance has it if the focal
-// lengths, in pixels of the resized images, are the same.
+// part of them is. Descriptors of one scale match only what has about the same
+// size in both images. Where the cameras are known, a scene seen from the same
+// distance has it if the focal lengths, in pixels of the resized images, are
+// the same.
 #pragma once
 
 #include <vector>
@@ -38,10 +38,11 @@ View NaturalView(const FeaturePreset& preset, int width, int height);
 // Both at the same focal length, the largest for which
 // - the query is within its extractor's MaxScale() and enlarged at most twice;
 // - the references (the median of them) are no larger than the fine extractor
-//   sees them by itself. Where parts of them are used, the fine extractor
-//   enlarges these and the query up to three times, within its MaxScale():
-//   its descriptors should cover a small part of a small picture, and not
-//   mostly what is beyond its border.
+//   sees them by itself. Where parts of them are used, the coarse extractor
+//   sees them up to twice as large, and the fine extractor enlarges the parts
+//   and the query up to three times, within its MaxScale(): descriptors should
+//   cover a small part of a small picture, and not mostly what is beyond its
+//   border.
 // references: at least one.
 View ChooseView(const FeaturePreset& preset,
                 const Camera& query,
