@@ -49,6 +49,7 @@ struct Extractor {
 struct NetworkPreset {
   Extractor coarse;
   Extractor fine;
+  double covariance_factor = 1.0;  // fitted for `compact` only
 };
 
 const std::map<std::string, NetworkPreset>& NetworkPresets() {
@@ -62,8 +63,9 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   // S2DNet's finest level says nothing about places 8 pixels apart.
   static const std::map<std::string, NetworkPreset> presets = {
       {"compact",
-       {{"compact_coarse", {0}, 8.0, 1024, true, 26.0f},
-        {"compact_fine", {0}, 2.0, 1536, true, 45.0f}}},
+       {{"compact_coarse", {0}, 8.0, 1024, true, 24.0f},
+        {"compact_fine", {0}, 2.0, 1536, true, 45.0f},
+        1.65}},
       {"nre",
        {{"nre_coarse", {0}, 16.0, 1600, false, kTrained},
         {"nre_fine", {0}, 2.0, 1600, false, kTrained}}},
@@ -149,7 +151,8 @@ FeaturePreset CreateNetworkPreset(const std::string& name,
     network_options.device = options.device;
     return std::shared_ptr<const Network>(LoadNetwork(network_options));
   };
-  const auto& [coarse, fine] = networks;
+  const Extractor& coarse = networks.coarse;
+  const Extractor& fine = networks.fine;
   const std::shared_ptr<const Network> coarse_network = load(coarse.network);
   const bool share = std::string(coarse.network) == fine.network;
   FeaturePreset preset;
@@ -158,6 +161,7 @@ FeaturePreset CreateNetworkPreset(const std::string& name,
       CreateExtractor(fine, share ? coarse_network : load(fine.network));
   preset.coarse_softmax_scale = coarse.softmax_scale;
   preset.fine_softmax_scale = fine.softmax_scale;
+  preset.covariance_factor = networks.covariance_factor;
   return preset;
 }
 
