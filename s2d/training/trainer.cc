@@ -663,8 +663,7 @@ void TrainerOptions::Check() const {
   expect(data.Check(),
          "--batch_size, --image_size and --num_points > 0, --min_image_size <= "
          "--image_size, multiples of 32, --min_overlap <= --max_overlap from 0 "
-         "to 1, shares "
-         "that are not negative");
+         "to 1, shares that are not negative");
 }
 
 TrainingEnd Train(const TrainerOptions& options,
