@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "nre/gnc.h"
+#include "nre/joint_estimation.h"
 #include "tests/testing/generated_maps.h"
 #include "tests/testing/synthetic_maps.h"
 
@@ -189,6 +190,62 @@ TEST(JudgeEvidence, RejectsAnUndeterminedPose) {
   const PoseEstimate estimate = RefineAndJudge(query, query.xys, 1.0);
   EXPECT_EQ(estimate.verdict, Verdict::kRejected);
   EXPECT_FALSE(estimate.reason.empty());
+}
+
+// A narrow view of points at similar depths, whose peaks are off by `noise_px`.
+// `wide_std_deg` receives the rotation's standard deviation by the Hessian at
+// the radius of the support.
+PoseEstimate JudgeNarrowView(int num_points,
+                             double width_px,
+                             double noise_px,
+                             uint64_t seed,
+                             double* wide_std_deg) {
+  Random random(seed);
+  SyntheticQuery query(0, 0.0, &random);
+  for (int i = 0; i < num_points; ++i) {
+    query.Add({random.Uniform(250.0, 250.0 + width_px),
+               random.Uniform(200.0, 200.0 + 0.7 * width_px)},
+              random.Uniform(4.0, 5.0));
+  }
+  const std::vector<Eigen::Vector2d> observed =
+      query.Observe(noise_px, 0.0, &random);
+  const PoseEstimate estimate = RefineAndJudge(query, observed, 1.0);
+  const std::unique_ptr<LossMaps> fine =
+      GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+  const Eigen::MatrixXd covariance = JointHessian(query.camera,
+                                                  query.points,
+                                                  *fine,
+                                                  estimate.support_radius,
+                                                  Priors(),
+                                                  estimate.cam_from_world)
+                                         .inverse();
+  *wide_std_deg =
+      std::sqrt(covariance.diagonal().head<3>().sum()) * 180.0 / M_PI;
+  return estimate;
+}
+
+// How well maps determine a pose does not depend on how far from it their peaks
+// count as support: by a kernel as wide as that, these would not.
+TEST(JudgeEvidence, RegistersWhatOnlyAWideKernelCannotTell) {
+  for (int seed = 6200; seed < 6210; ++seed) {
+    double wide_std_deg;
+    const PoseEstimate estimate =
+        JudgeNarrowView(120, 180.0, 3.0, seed, &wide_std_deg);
+    EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    EXPECT_GT(wide_std_deg, 1.2);
+  }
+}
+
+// But scattered peaks of few points do not determine it.
+TEST(JudgeEvidence, RejectsAnUncertainPose) {
+  for (int seed = 6200; seed < 6210; ++seed) {
+    double wide_std_deg;
+    const PoseEstimate estimate =
+        JudgeNarrowView(60, 120.0, 4.0, seed, &wide_std_deg);
+    EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+    EXPECT_NE(estimate.reason.find("uncertain"), std::string::npos)
+        << estimate.reason;
+  }
 }
 
 TEST(FindSupport, ListsPointsWhosePeakIsNear) {
