@@ -25,10 +25,6 @@ constexpr double kMaxLogSignTest = -3.0;
 // Fewer are no evidence, however unlikely: they may all lie on one object.
 constexpr int kMinSupport = 12;
 
-// A pose that is less certain than this is of no use.
-constexpr double kMaxRotationStdDeg = 1.0;
-constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
-
 // Two poses are compared in blocks of so many map cells. One explains a block
 // that the other does not if it gains so much more (nats a point).
 constexpr double kComparedCells = 12.0;
@@ -120,29 +116,6 @@ void FindSupportWithin(double radius,
                      static_cast<int>(support_blocks.size()),
                      block_chance,
                      m);
-}
-
-// Variances of (rotation vector, translation) if Eq. 9 were the logarithm of a
-// probability: the diagonal of H^-1 at a sigma of one cell, since a wider
-// kernel takes away what the maps know; or at the next wider one at which H is
-// positive definite, up to the radius of the support. Zero if it is at none.
-Eigen::VectorXd PosteriorVariances(
-    const Camera& camera,
-    const std::vector<Eigen::Vector3d>& points_in_world,
-    const LossMaps& fine,
-    const Priors& priors,
-    const PoseEstimate& estimate) {
-  for (const double sigma : kSupportRadii) {
-    if (sigma > estimate.support_radius) break;
-    const Eigen::MatrixXd hessian = JointHessian(
-        camera, points_in_world, fine, sigma, priors, estimate.cam_from_world);
-    const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
-    if (cholesky.info() == Eigen::Success) {
-      const Eigen::Index size = hessian.rows();
-      return cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
-    }
-  }
-  return Eigen::VectorXd::Zero(6);
 }
 
 }  // namespace
@@ -303,17 +276,31 @@ Eigen::MatrixXd PoseCovariance(
     const LossMaps& fine,
     const Priors& priors,
     const Rigid3d& cam_from_world,
-    double sigma,
-    const SharedErrors& shared_errors) {
+    double max_sigma,
+    const SharedErrors& shared_errors,
+    Eigen::VectorXd* posterior_variances) {
   constexpr double kUndeterminedShare = 0.01;
   PointTerms terms;
-  const Eigen::MatrixXd hessian = JointHessian(
-      camera, points_in_world, fine, sigma, priors, cam_from_world, &terms);
+  Eigen::MatrixXd hessian;
+  Eigen::LLT<Eigen::MatrixXd> cholesky;
+  for (const double sigma : kSupportRadii) {
+    if (sigma > max_sigma) break;
+    hessian = JointHessian(
+        camera, points_in_world, fine, sigma, priors, cam_from_world, &terms);
+    cholesky.compute(hessian);
+    if (cholesky.info() == Eigen::Success) break;
+  }
   const Eigen::Index size = hessian.rows();
   const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
-  const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
+  if (posterior_variances != nullptr) {
+    *posterior_variances = zero.diagonal();
+  }
   if (cholesky.info() != Eigen::Success) {
     return zero;
+  }
+  if (posterior_variances != nullptr) {
+    *posterior_variances =
+        cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
   }
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   std::map<Block, Eigen::VectorXd> block_gradients;
@@ -360,6 +347,9 @@ void SetCovariance(const Camera& camera,
                    const Eigen::MatrixXd& covariance,
                    PoseEstimate* estimate) {
   estimate->covariance = covariance.topLeftCorner<6, 6>();
+  if (!covariance.isZero(0.0)) {
+    estimate->covariance += estimate->scatter_of_minima;
+  }
   estimate->focal_length_px = camera.MeanFocalLength();
   estimate->focal_length_std_px =
       covariance.rows() > 6
@@ -379,6 +369,7 @@ void JudgeEvidence(const Camera& camera,
     estimate->reason = reason;
   };
 
+  Eigen::VectorXd posterior;
   SetCovariance(camera,
                 PoseCovariance(camera,
                                points_in_world,
@@ -386,7 +377,8 @@ void JudgeEvidence(const Camera& camera,
                                priors,
                                estimate->cam_from_world,
                                estimate->support_radius,
-                               shared_errors),
+                               shared_errors,
+                               &posterior),
                 estimate);
 
   BlockCounter all_blocks, support_blocks;
@@ -417,8 +409,6 @@ void JudgeEvidence(const Camera& camera,
         "positive definite");
   }
   // Where the maps hardly determine the pose, its scatter is not to be trusted.
-  const Eigen::VectorXd posterior =
-      PosteriorVariances(camera, points_in_world, fine, priors, *estimate);
   const auto trace = [&](int first) {
     return std::max(estimate->covariance.diagonal().segment<3>(first).sum(),
                     posterior.segment<3>(first).sum());

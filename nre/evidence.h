@@ -92,29 +92,34 @@ bool MayBeMirrored(const PoseEstimate& estimate);
 void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate);
 
 // Covariance of (rotation vector, translation) of a left perturbation of the
-// pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at `sigma`
-// cells and J the sum of the outer products of the gradients of blocks of
-// points that lie close together in the image, whose errors are not
-// independent. It holds whether or not the maps know how uncertain they are
-// (Huber, "The behavior of maximum likelihood estimates under nonstandard
-// conditions", 1967; Liang & Zeger, Biometrika 1986, for dependent groups). A
-// hundredth of H^-1 is added for what the maps do not determine at all, J is
-// multiplied by `shared_errors.covariance_factor`, and s^2 A A^T is added to it
-// for every quarter of the image: if all its points are displaced by d, the
-// gradient changes by A d, and d ~ N(0, s^2 I) is what `shared_errors` speak
-// of. Zero if H is not positive definite or if there are too few blocks.
-// With an unknown focal length, the last of seven rows is its logarithm.
+// pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at a sigma
+// of one cell, or two or four where it is positive definite only there, if
+// these are at most `max_sigma`, and J the sum of the outer products of the
+// gradients of blocks of points that lie close together in the image, whose
+// errors are not independent. It holds whether or not the maps know how
+// uncertain they are (Huber, "The behavior of maximum likelihood estimates
+// under nonstandard conditions", 1967; Liang & Zeger, Biometrika 1986, for
+// dependent groups). A hundredth of H^-1 is added for what the maps do not
+// determine at all, J is multiplied by `shared_errors.covariance_factor`, and
+// s^2 A A^T is added to it for every quarter of the image: if all its points
+// are displaced by d, the gradient changes by A d, and d ~ N(0, s^2 I) is what
+// `shared_errors` speak of. Zero if H is not positive definite or if there are
+// too few blocks. With an unknown focal length, the last of seven rows is its
+// logarithm. `posterior_variances`, if not null, receives the diagonal of H^-1,
+// the variances if Eq. 9 were the logarithm of a probability; or zero.
 Eigen::MatrixXd PoseCovariance(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& fine,
     const Priors& priors,
     const Rigid3d& cam_from_world,
-    double sigma = 1.0,
-    const SharedErrors& shared_errors = SharedErrors());
+    double max_sigma = 1.0,
+    const SharedErrors& shared_errors = SharedErrors(),
+    Eigen::VectorXd* posterior_variances = nullptr);
 
 // Fills pose covariance and focal length of `estimate` from that of six or
-// seven unknowns. `camera` has the focal length found.
+// seven unknowns at its minimum, and its scatter of minima. `camera` has the
+// focal length found.
 void SetCovariance(const Camera& camera,
                    const Eigen::MatrixXd& covariance,
                    PoseEstimate* estimate);
@@ -123,6 +128,11 @@ void SetCovariance(const Camera& camera,
 // less independent than the formula takes them to be: the best of 126 generated
 // queries that do not belong to their map, a mirrored facade, reaches -7.
 constexpr double kMaxLogFalseAlarms = -12.0;
+
+// A registered pose is at least so certain: less is of no use. Standard
+// deviations, of all axes together.
+constexpr double kMaxRotationStdDeg = 1.0;
+constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
 
 // Fills covariance, focal length, verdict and reason of `estimate` from its
 // pose, what FindSupport() found and its fine maps. `camera` has the focal

@@ -8,6 +8,7 @@
 #include "nre/evidence.h"
 #include "nre/gnc.h"
 #include "nre/joint_estimation.h"
+#include "nre/nearby_minima.h"
 #include "nre/pose_methods.h"
 #include "nre/stopwatch.h"
 
@@ -84,6 +85,13 @@ class Estimator {
     if (!method->RefineFine(*fine_maps, &pose)) {
       estimate.reason = no_pose("fine");
       return explained;
+    }
+    if (options.method == EstimationMethod::kNre) {
+      const std::vector<NearbyMinimum> minima =
+          FindNearbyMinima(camera_, points_, *fine_maps, pose);
+      pose = minima.front().cam_from_world;
+      estimate.scatter_of_minima =
+          ScatterOfMinima(minima, inputs_.shared_errors.covariance_factor);
     }
     estimate.cam_from_world = pose;
     estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);

@@ -94,6 +94,10 @@ struct PoseEstimate {
   // cam_from_world = [exp(w), t] * estimate.
   Matrix6d covariance = Matrix6d::Zero();
 
+  // What `covariance` contains since the pose may be another minimum nearby;
+  // see ScatterOfMinima() in nre/nearby_minima.h.
+  Matrix6d scatter_of_minima = Matrix6d::Zero();
+
   // The camera's focal length as a multiple of what was given, its mean in
   // pixels and the standard deviation of that, 0 if it was known. The
   // covariance of the pose is that with the focal length unknown.
