@@ -35,6 +35,10 @@ constexpr double kMinEvidenceShare = 0.5;
 // So many images tell how far the model's images are off.
 constexpr size_t kMaxNumImages = 100;
 
+// Of each reference, where the likeliest ones of a query that shows a part led
+// to no pose.
+constexpr int kNumParts = 3;
+
 // Where several poses explain a query, so many more references are used for
 // each of them.
 constexpr size_t kNumAddedReferences = 2;
@@ -186,8 +190,9 @@ void LocalizationController::Estimate(const Query& query,
   };
   DescribedPoints points;
   const auto look = [&](const NreEstimationOptions& estimation,
-                        const Priors& all_priors) {
-    points = Describe(image_ids, features, *camera, view, result);
+                        const Priors& all_priors,
+                        const PartChoice& choice = PartChoice()) {
+    points = Describe(image_ids, features, *camera, view, choice, result);
     result->describe_references_ms += stopwatch.LapMs();
     double coarse_maps_ms = 0.0;
     result->estimate = Localize(preset_,
@@ -230,6 +235,20 @@ void LocalizationController::Estimate(const Query& query,
     result->features_ms += stopwatch.LapMs();
     look(options_.estimation, priors_of_look);
   }
+  const auto has_evidence = [&] {
+    return result->estimate.verdict != Verdict::kFailed &&
+           result->estimate.log_false_alarms <= kMaxLogFalseAlarms;
+  };
+  if (view.shows_part) {
+    if (!has_evidence()) {
+      look(options_.estimation, priors_of_look, {kNumParts});
+    }
+    if (has_evidence()) {
+      // Now it is known what the references show of it.
+      const Rigid3d pose = result->estimate.cam_from_world;
+      look(options_.estimation, priors_of_look, {0, &pose});
+    }
+  }
   if (AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
     NreEstimationOptions estimation = options_.estimation;
     estimation.max_num_points =
@@ -262,6 +281,7 @@ DescribedPoints LocalizationController::Describe(
     const ImageFeatures& features,
     const Camera& camera,
     const View& view,
+    const PartChoice& choice,
     QueryResult* result) {
   std::vector<std::shared_ptr<const ReferenceDescription>> references;
   result->references.clear();
@@ -269,14 +289,21 @@ DescribedPoints LocalizationController::Describe(
   for (const colmap::image_t image_id : image_ids) {
     CheckStop();
     try {
-      references.push_back(Describe(image_id, features, camera, view));
-      result->references.push_back(model_.Image(image_id).Name());
+      const auto descriptions =
+          Describe(image_id, features, camera, view, choice);
+      references.insert(
+          references.end(), descriptions.begin(), descriptions.end());
+      if (!descriptions.empty()) {
+        result->references.push_back(model_.Image(image_id).Name());
+      }
     } catch (const InputError& error) {
       result->warnings.push_back(error.what());
     }
   }
   if (references.empty()) {
-    throw InputError(result->warnings.front());
+    throw InputError(result->warnings.empty()
+                         ? "no reference image shows what it seems to show"
+                         : result->warnings.front());
   }
   DescribedPoints points = ChoosePoints(model_,
                                         references,
@@ -302,24 +329,40 @@ View LocalizationController::ViewOf(
   return ChooseView(preset_, camera, pointers);
 }
 
-std::shared_ptr<const ReferenceDescription> LocalizationController::Describe(
-    colmap::image_t image_id,
-    const ImageFeatures& features,
-    const Camera& camera,
-    const View& view) {
+std::vector<std::shared_ptr<const ReferenceDescription>>
+LocalizationController::Describe(colmap::image_t image_id,
+                                 const ImageFeatures& features,
+                                 const Camera& camera,
+                                 const View& view,
+                                 const PartChoice& choice) {
   if (!view.shows_part) {
-    return cache_.Get(image_id, view.zoom);
+    return {cache_.Get(image_id, view.zoom)};
   }
   const std::shared_ptr<const ReferenceDescription> all =
       cache_.Get(image_id, {view.zoom.coarse, 0});
-  const CoarseMaps maps = ComputeCoarseMaps(all->coarse,
-                                            FusedDescriptors(),
-                                            features.coarse,
-                                            preset_.coarse_softmax_scale);
   const std::unique_ptr<Camera> reference =
       CreateCamera(model_.Camera(model_.Image(image_id).CameraId()));
-  return cache_.DescribePart(
-      image_id, view.zoom, FindPart(maps.maps, all->xy, camera, *reference));
+  std::vector<ImagePart> parts;
+  if (choice.cam_from_world != nullptr) {
+    std::vector<Eigen::Vector3d> points;
+    for (const colmap::point3D_t id : all->point3D_ids) {
+      points.push_back(XYZ(model_.Point3D(id)));
+    }
+    const std::optional<ImagePart> part =
+        PartInView(points, all->xy, camera, *choice.cam_from_world, *reference);
+    if (part) parts.push_back(*part);
+  } else {
+    const CoarseMaps maps = ComputeCoarseMaps(all->coarse,
+                                              FusedDescriptors(),
+                                              features.coarse,
+                                              preset_.coarse_softmax_scale);
+    parts = FindParts(maps.maps, all->xy, camera, *reference, choice.num_parts);
+  }
+  std::vector<std::shared_ptr<const ReferenceDescription>> descriptions;
+  for (const ImagePart& part : parts) {
+    descriptions.push_back(cache_.DescribePart(image_id, view.zoom, part));
+  }
+  return descriptions;
 }
 
 bool LocalizationController::AddReferences(
@@ -423,7 +466,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
       std::vector<colmap::point3D_t> point3D_ids;
       const DescribedPoints points =
           ChoosePoints(model_,
-                       {Describe(image_id, features, camera, view)},
+                       Describe(image_id, features, camera, view, PartChoice()),
                        preset_,
                        options_.fusion,
                        estimation.max_num_points,

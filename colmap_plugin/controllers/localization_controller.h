@@ -85,17 +85,26 @@ class LocalizationController {
  private:
   View ViewOf(const Camera& camera,
               const std::vector<colmap::image_t>& references) const;
-  // Of all of the reference or, if the query shows only a part, of that.
-  std::shared_ptr<const ReferenceDescription> Describe(
+  // Which parts of references are used, if the query shows only a part.
+  struct PartChoice {
+    int num_parts = 1;                        // of each, the likeliest
+    const Rigid3d* cam_from_world = nullptr;  // if not null: what it shows
+  };
+
+  // Of all of the reference or, if the query shows only a part, of parts. None
+  // if it does not show what the pose shows.
+  std::vector<std::shared_ptr<const ReferenceDescription>> Describe(
       colmap::image_t image_id,
       const ImageFeatures& features,
       const Camera& camera,
-      const View& view);
+      const View& view,
+      const PartChoice& choice);
   // The points of all references that can be used, which `result` receives.
   DescribedPoints Describe(const std::vector<colmap::image_t>& image_ids,
                            const ImageFeatures& features,
                            const Camera& camera,
                            const View& view,
+                           const PartChoice& choice,
                            QueryResult* result);
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);

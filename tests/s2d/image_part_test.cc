@@ -18,6 +18,11 @@ class Parts : public testing::Test {
   // cells off at most. All others have one too, anywhere but preferably in one
   // place, as where the query has the only structure that stands out.
   ImagePart Find(double x, double y, double zoom, double share) {
+    return FindSeveral(x, y, zoom, share, 1).front();
+  }
+
+  std::vector<ImagePart> FindSeveral(
+      double x, double y, double zoom, double share, int max_num_parts) {
     const PinholeCamera reference(640, 480, 500, 500, 320, 240);
     const PinholeCamera query(
         kWidth, kHeight, 500 * zoom, 500 * zoom, kWidth / 2, kHeight / 2);
@@ -47,7 +52,7 @@ class Parts : public testing::Test {
               static_cast<int>(peak.x())] = 5.0f;
       maps.AddPoint(weights.data());
     }
-    return FindPart(maps, keypoints, query, reference);
+    return FindParts(maps, keypoints, query, reference, max_num_parts);
   }
 
   double Uniform() { return (engine_() >> 11) * 0x1.0p-53; }
@@ -89,11 +94,58 @@ TEST_F(Parts, EndAtTheBorder) {
   EXPECT_NEAR(lower.x, 546.0, 8.0);
 }
 
+// Where few peaks are right, the part is among the likeliest.
+TEST_F(Parts, AreTheLikeliestOnes) {
+  const std::vector<ImagePart> parts = FindSeveral(250.0, 180.0, 1.0, 0.7, 4);
+  ASSERT_EQ(parts.size(), 4);
+  EXPECT_NEAR(parts[0].x, 236.0, 8.0);
+  EXPECT_NEAR(parts[0].y, 170.0, 8.0);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    for (size_t k = 0; k < i; ++k) {
+      const Eigen::Vector2d a(parts[i].x + 0.5 * parts[i].width,
+                              parts[i].y + 0.5 * parts[i].height);
+      const Eigen::Vector2d b(parts[k].x + 0.5 * parts[k].width,
+                              parts[k].y + 0.5 * parts[k].height);
+      // Half the query, but for what the border cuts off.
+      EXPECT_GT((a - b).cwiseAbs().maxCoeff(), 20.0);
+    }
+  }
+  const ImagePart first = FindSeveral(250.0, 180.0, 1.0, 0.7, 1).front();
+  EXPECT_NEAR(first.x, parts[0].x, 4.0);
+}
+
+TEST(PartInView, IsAroundWhatThePoseShows) {
+  const PinholeCamera reference(640, 480, 500, 500, 320, 240);
+  // The pixels [200, 300) x [150, 230) of the reference, at twice the size.
+  const PinholeCamera query(200, 160, 1000, 1000, 240, 180);
+  std::vector<Eigen::Vector3d> points;
+  std::vector<Eigen::Vector2d> keypoints;
+  std::mt19937_64 engine(1);
+  std::uniform_real_distribution<double> x(0.0, 640.0), y(0.0, 480.0);
+  for (int i = 0; i < 20000; ++i) {
+    keypoints.emplace_back(x(engine), y(engine));
+    const Eigen::Vector2d ray =
+        (keypoints.back() - Eigen::Vector2d(320, 240)) / 500.0;
+    points.push_back(5.0 * ray.homogeneous());
+  }
+  const std::optional<ImagePart> part =
+      PartInView(points, keypoints, query, Rigid3d(), reference);
+  ASSERT_TRUE(part.has_value());
+  EXPECT_NEAR(part->x, 200.0 - 12.5, 3.0);
+  EXPECT_NEAR(part->y, 150.0 - 10.0, 3.0);
+  EXPECT_NEAR(part->width, 125.0, 4.0);
+  EXPECT_NEAR(part->height, 100.0, 4.0);
+
+  Rigid3d away;
+  away.translation.z() = -10.0;
+  EXPECT_FALSE(PartInView(points, keypoints, query, away, reference));
+}
+
 // Some part is found, whatever there is.
 TEST_F(Parts, OfNothing) {
   const PinholeCamera camera(64, 48, 60, 60, 32, 24);
   const SparseLossMaps maps({16, 12, MapFromImage()});
-  const ImagePart part = FindPart(maps, {}, camera, camera);
+  const ImagePart part = FindParts(maps, {}, camera, camera, 3).front();
   EXPECT_GT(part.width, 0);
   EXPECT_GT(part.height, 0);
   EXPECT_LE(part.x + part.width, 64);
