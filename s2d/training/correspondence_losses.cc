@@ -18,10 +18,26 @@ using torch::autograd::variable_list;
 
 constexpr double kNoTruncation = std::numeric_limits<double>::infinity();
 
-// What a point's loss is made of: sum_k weights_k min(limit, -ln C(cells_k)).
+// What a point's loss is made of: sum_k weights_k f(-ln C(cells_k)).
 struct Target {
   Tensor cells;    // [B, N, K], int64, of the first level
   Tensor weights;  // [B, N, K]
+};
+
+// f(loss) = min(limit, -ln((1 - wrong_share) exp(-loss) + wrong_share / n)).
+struct CellLoss {
+  double limit = kNoTruncation;
+  double wrong_share = 0.0;
+  double log_categories = 0.0;  // ln n
+
+  Tensor operator()(const Tensor& losses) const {
+    if (wrong_share == 0.0) return losses.clamp_max(limit);
+    const Tensor uniform = torch::full(
+        {}, std::log(wrong_share) - log_categories, losses.options());
+    return torch::logaddexp(std::log1p(-wrong_share) - losses, uniform)
+        .neg()
+        .clamp_max(limit);
+  }
 };
 
 // descriptors: [B, N, C_m] per level. Returns the logits, [B, N, H W].
@@ -48,11 +64,11 @@ Tensor Logits(at::TensorList descriptors, at::TensorList features) {
 Tensor WeightedLosses(at::TensorList descriptors,
                       at::TensorList features,
                       const Target& target,
-                      double limit) {
+                      const CellLoss& cell_loss) {
   const Tensor logits = Logits(descriptors, features);
   const Tensor losses =
       logits.logsumexp(2, /*keepdim=*/true) - logits.gather(2, target.cells);
-  return (target.weights * losses.clamp_max(limit)).sum(2);
+  return (target.weights * cell_loss(losses)).sum(2);
 }
 
 // WeightedLosses() in tiles of points, whose maps are computed again for the
@@ -64,13 +80,14 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
                         at::TensorList tensors,
                         const Tensor& cells,
                         const Tensor& weights,
-                        double limit,
+                        const CellLoss& cell_loss,
                         int64_t points_per_tile) {
     variable_list saved = tensors.vec();
     saved.push_back(cells);
     saved.push_back(weights);
     context->save_for_backward(saved);
-    context->saved_data["limit"] = limit;
+    context->saved_data["cell_loss"] = std::vector<double>{
+        cell_loss.limit, cell_loss.wrong_share, cell_loss.log_categories};
     context->saved_data["points_per_tile"] = points_per_tile;
 
     const size_t num_levels = tensors.size() / 2;
@@ -85,7 +102,7 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
           descriptors,
           tensors.slice(num_levels),
           {cells.narrow(1, begin, num), weights.narrow(1, begin, num)},
-          limit));
+          cell_loss));
     }
     return torch::cat(losses, 1);
   }
@@ -93,7 +110,8 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
   static variable_list backward(AutogradContext* context,
                                 variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
-    const double limit = context->saved_data["limit"].toDouble();
+    const auto loss = context->saved_data["cell_loss"].toDoubleVector();
+    const CellLoss cell_loss = {loss[0], loss[1], loss[2]};
     const int64_t points_per_tile =
         context->saved_data["points_per_tile"].toInt();
     const size_t num_levels = (saved.size() - 2) / 2;
@@ -118,7 +136,7 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
           inputs,
           features,
           {cells.narrow(1, begin, num), weights.narrow(1, begin, num)},
-          limit);
+          cell_loss);
       inputs.insert(inputs.end(), features.begin(), features.end());
       const variable_list result = torch::autograd::grad(
           {losses}, inputs, {gradients[0].narrow(1, begin, num)});
@@ -134,7 +152,7 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
     }
     results.insert(
         results.end(), feature_gradients.begin(), feature_gradients.end());
-    // None for cells, weights, limit and points_per_tile.
+    // None for cells, weights, cell_loss and points_per_tile.
     results.resize(results.size() + 4);
     return results;
   }
@@ -143,7 +161,7 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
 Tensor Losses(const std::vector<Tensor>& descriptors,
               const std::vector<Tensor>& features,
               const Target& target,
-              double limit,
+              const CellLoss& cell_loss,
               const CorrespondenceLossOptions& options) {
   TORCH_CHECK(options.Check(), "invalid CorrespondenceLossOptions");
   std::vector<Tensor> scaled, maps;
@@ -162,14 +180,14 @@ Tensor Losses(const std::vector<Tensor>& descriptors,
       std::max<int64_t>(1, options.max_tile_cells / cells_per_point);
   const Target typed = {target.cells, target.weights.to(maps[0].dtype())};
   if (num_points <= points_per_tile) {
-    return WeightedLosses(scaled, maps, typed, limit);
+    return WeightedLosses(scaled, maps, typed, cell_loss);
   }
   std::vector<Tensor> tensors = scaled;
   tensors.insert(tensors.end(), maps.begin(), maps.end());
   return TiledLosses::apply(at::TensorList(tensors),
                             typed.cells,
                             typed.weights,
-                            limit,
+                            cell_loss,
                             points_per_tile);
 }
 
@@ -186,7 +204,9 @@ Tensor NreLosses(const Tensor& descriptors,
   const Tensor losses = Losses({descriptors},
                                {features},
                                {cells.indices, cells.weights},
-                               truncated ? log_categories : kNoTruncation,
+                               {truncated ? log_categories : kNoTruncation,
+                                options.wrong_share,
+                                log_categories},
                                options);
   const Tensor out = (1.0 - cells.weights.sum(2)).to(losses.dtype());
   return losses + out * log_categories;
@@ -196,7 +216,7 @@ Tensor NreLosses(const Tensor& descriptors,
 
 bool CorrespondenceLossOptions::Check() const {
   return std::isfinite(softmax_scale) && softmax_scale > 0.0 &&
-         max_tile_cells > 0;
+         wrong_share >= 0.0 && wrong_share < 1.0 && max_tile_cells > 0;
 }
 
 Tensor NreLoss(const Tensor& descriptors,
@@ -227,8 +247,7 @@ Tensor CrossEntropyLoss(const std::vector<Tensor>& descriptors,
   const Tensor cells =
       FindBilinearCells(nearest, height, width).indices.narrow(2, 0, 1);
   const Tensor weights = IsInside(positions, height, width).unsqueeze(2);
-  return Losses(
-      descriptors, features, {cells, weights}, kNoTruncation, options);
+  return Losses(descriptors, features, {cells, weights}, CellLoss(), options);
 }
 
 }  // namespace nre

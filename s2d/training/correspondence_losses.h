@@ -14,6 +14,13 @@ struct CorrespondenceLossOptions {
   // learned is multiplied to the descriptors instead.
   double softmax_scale = 1.0;
 
+  // Share of the points that may be anywhere, of the NRE losses only: C becomes
+  // (1 - share) C + share / |Omega^|, as FineMapOptions::wrong_share has it in
+  // the estimator. Points that cannot be told from others, however well the
+  // network is trained, then hardly have a gradient, and precision counts where
+  // they can. 0: as published.
+  double wrong_share = 0.0;
+
   // Points are taken in tiles of at most this many cells of correspondence
   // maps, summed over the batch (but at least one point of each image): 64 MiB
   // in single precision. If the points need several, what is beyond the first

@@ -42,18 +42,20 @@ Tensor NreOf(const std::vector<NetworkLevel>& levels,
              const Direction& direction,
              const Tensor& visible,
              const Tensor& scale,
-             bool unit_norm) {
+             const NetworkLossOptions& options) {
+  CorrespondenceLossOptions nre;
+  nre.wrong_share = options.wrong_share;
   Tensor sum;
   for (size_t i = 0; i < levels.size(); ++i) {
     const Tensor descriptors =
         Descriptors(direction.from[i],
                     MapPositions(levels[i], direction.from_positions),
-                    unit_norm);
+                    options.unit_norm);
     const Tensor loss =
         MaskedMean(NreLoss(scale * descriptors,
                            direction.to[i],
                            MapPositions(levels[i], direction.to_positions),
-                           CorrespondenceLossOptions()),
+                           nre),
                    visible);
     sum = i == 0 ? loss : sum + loss;
   }
@@ -132,7 +134,7 @@ Tensor LossOf(const std::vector<NetworkLevel>& levels,
               const at::Generator& generator) {
   switch (options.kind) {
     case LossKind::kNre:
-      return NreOf(levels, direction, visible, scale, options.unit_norm);
+      return NreOf(levels, direction, visible, scale, options);
     case LossKind::kCrossEntropy:
       return CrossEntropyOf(
           levels, direction, visible, scale, options.unit_norm);

@@ -32,6 +32,9 @@ struct NetworkLossOptions {
   // Whether descriptors are normalised before they are compared.
   bool unit_norm = true;
 
+  // Of kNre: see CorrespondenceLossOptions.
+  double wrong_share = 0.0;
+
   // Of kContrastive.
   double positive_margin = 0.1;
   double negative_margin = 1.0;

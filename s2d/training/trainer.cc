@@ -150,6 +150,7 @@ std::string Fingerprint(const TrainerOptions& o) {
     << " weight_decay=" << o.weight_decay << " seed=" << o.seed
     << " batch_size=" << d.batch_size << " image_size=" << d.image_size
     << " min_image_size=" << d.min_image_size << " num_points=" << d.num_points
+    << " magnified_share=" << d.magnified_share
     << " min_overlap=" << d.min_overlap << " max_overlap=" << d.max_overlap
     << " appearance=" << o.appearance
     << " generated_share=" << d.generated_share
@@ -159,6 +160,7 @@ std::string Fingerprint(const TrainerOptions& o) {
     << " training_sets=" << d.set_paths.size()
     << " num_easy_iterations=" << o.num_easy_iterations
     << " unit_norm=" << o.loss.unit_norm
+    << " wrong_share=" << o.loss.wrong_share
     << " mixed_precision=" << o.mixed_precision
     << " num_warmup_iterations=" << o.num_warmup_iterations
     << " training_set_bytes=";
@@ -652,6 +654,8 @@ void TrainerOptions::Check() const {
   expect(weight_decay >= 0.0, "--weight_decay >= 0");
   expect(max_gradient_norm > 0.0, "--max_gradient_norm > 0");
   expect(softmax_scale > 0.0, "--softmax_scale > 0");
+  expect(loss.wrong_share >= 0.0 && loss.wrong_share < 1.0,
+         "--wrong_share from 0 to less than 1");
   expect(num_warmup_iterations >= 0 && num_easy_iterations >= 0,
          "--num_warmup_iterations and --num_easy_iterations >= 0");
   expect(log_every > 0 && checkpoint_every > 0 && validate_every > 0 &&
@@ -663,7 +667,8 @@ void TrainerOptions::Check() const {
   expect(data.Check(),
          "--batch_size, --image_size and --num_points > 0, --min_image_size <= "
          "--image_size, multiples of 32, --min_overlap <= --max_overlap from 0 "
-         "to 1, shares that are not negative");
+         "to 1, --magnified_share and --procedural_share from 0 to 1, other "
+         "shares that are not negative");
 }
 
 TrainingEnd Train(const TrainerOptions& options,

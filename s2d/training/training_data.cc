@@ -1,5 +1,6 @@
 #include "s2d/training/training_data.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -30,6 +31,9 @@ constexpr int64_t kCandidatesPerPoint = 3;
 
 // Sizes of images are multiples of this.
 constexpr int64_t kSizeStep = 32;
+
+// How much images are enlarged at most.
+constexpr double kMaxMagnification = 3.0;
 
 // The least overlap of validation pairs.
 constexpr double kValidationOverlap = 0.3;
@@ -94,6 +98,22 @@ TrainingPairs To(const TrainingPairs& pairs, torch::Device device) {
           pairs.visible.to(device)};
 }
 
+// The pairs in a larger size: by cubic interpolation, as extractors enlarge.
+TrainingPairs Magnify(const TrainingPairs& pairs, int64_t size) {
+  const auto magnify = [&](const Tensor& images) {
+    return torch::upsample_bicubic2d(
+               images, {size, size}, /*align_corners=*/false)
+        .clamp(0.0, 1.0);
+  };
+  const double factor =
+      static_cast<double>(size) / pairs.reference_images.size(2);
+  return {magnify(pairs.reference_images),
+          magnify(pairs.query_images),
+          pairs.reference_positions * factor,
+          pairs.query_positions * factor,
+          pairs.visible};
+}
+
 }  // namespace
 
 struct TrainingData::Sources {
@@ -115,6 +135,7 @@ bool TrainingDataOptions::Check() const {
   return batch_size > 0 && image_size > 0 && image_size % kSizeStep == 0 &&
          min_image_size >= 0 && min_image_size <= image_size &&
          min_image_size % kSizeStep == 0 && num_points > 0 &&
+         magnified_share >= 0.0 && magnified_share <= 1.0 &&
          min_overlap >= 0.0 && min_overlap <= max_overlap &&
          max_overlap <= 1.0 && generated_share >= 0.0 &&
          homography_share >= 0.0 && real_share >= 0.0 &&
@@ -209,8 +230,14 @@ TrainingPairs TrainingData::Batch(DataSplit split,
         (options_.image_size - options_.min_image_size) / kSizeStep;
     image_size -= kSizeStep * draws.Index(num_steps + 1);
   }
+  int64_t size = image_size;  // before the images are enlarged
+  if (!validation && draws.Chance(options_.magnified_share)) {
+    size = std::max<int64_t>(
+        kSizeStep,
+        std::lround(image_size / draws.LogUniform(1.0, kMaxMagnification)));
+  }
   const auto sized = [&](auto options) {
-    options.height = options.width = image_size;
+    options.height = options.width = size;
     options.num_points = kCandidatesPerPoint * options_.num_points;
     return options;
   };
@@ -247,7 +274,7 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     batch.reference_images = ChangeAppearance(
         batch.reference_images, swap ? changes : milder, generator);
   }
-  return batch;
+  return size < image_size ? Magnify(batch, image_size) : batch;
 }
 
 }  // namespace nre

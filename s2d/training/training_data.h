@@ -36,6 +36,10 @@ struct TrainingDataOptions {
   int64_t min_image_size = 0;
   int64_t num_points = 256;  // of each pair
 
+  // The share of training batches whose images are up to three times enlarged,
+  // as those of small queries and the parts of references that show the same.
+  double magnified_share = 0.0;
+
   // The share of the reference image that the query of a generated scene sees.
   double min_overlap = 0.05;
   double max_overlap = 1.0;

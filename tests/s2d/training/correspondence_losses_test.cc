@@ -58,6 +58,26 @@ TEST(NreLoss, IsThatOfHandComputedCases) {
               1e-12);
 }
 
+// The estimator's fine maps are mixed in the same way.
+TEST(NreLoss, MayBeOfPointsThatAreWrongTooOften) {
+  CorrespondenceLossOptions options = Options(2.0);
+  options.wrong_share = 0.75;
+  const auto loss = [&](double x, double y) {
+    return NreLoss(Doubles({0.5}, {1, 1, 1}),
+                   Doubles(kLogits, {1, 1, 2, 2}),
+                   Doubles({x, y}, {1, 1, 2}),
+                   options)
+        .item<double>();
+  };
+  const auto mixed = [](double c) { return -std::log(0.25 * c + 0.75 / 5.0); };
+  EXPECT_NEAR(loss(0, 1), mixed(0.3), 1e-12);
+  EXPECT_NEAR(loss(0.5, 1), 0.5 * mixed(0.3) + 0.5 * mixed(0.4), 1e-12);
+  EXPECT_NEAR(loss(-0.5, 0), 0.5 * mixed(0.1) + 0.5 * std::log(5.0), 1e-12);
+  EXPECT_DOUBLE_EQ(loss(kNan, 0), std::log(5.0));
+  options.wrong_share = 1.0;
+  EXPECT_THROW(loss(0, 0), c10::Error);
+}
+
 TEST(NreLoss, CostsLogCategoriesOutside) {
   for (const double x : {-1.0, 2.0, -7.5, 1e30, kNan, kInfinity, -kInfinity}) {
     for (const bool truncated : {false, true}) {
@@ -104,15 +124,17 @@ TEST(NreLoss, HasTheGradientOfFiniteDifferences) {
   for (const auto loss : {NreLoss, TruncatedNreLoss}) {
     // In one tile and in several.
     for (const int64_t max_tile_cells : {1 << 20, 120}) {
-      ExpectGradients(
-          [&](const std::vector<Tensor>& inputs) {
-            return (weights * loss(inputs[0],
-                                   inputs[1],
-                                   Positions(),
-                                   Options(2.0, max_tile_cells)))
-                .sum();
-          },
-          {RandomDoubles({2, 4, 3}), RandomDoubles({2, 3, 4, 5})});
+      for (const double wrong_share : {0.0, 0.9}) {
+        CorrespondenceLossOptions options = Options(2.0, max_tile_cells);
+        options.wrong_share = wrong_share;
+        ExpectGradients(
+            [&](const std::vector<Tensor>& inputs) {
+              return (weights *
+                      loss(inputs[0], inputs[1], Positions(), options))
+                  .sum();
+            },
+            {RandomDoubles({2, 4, 3}), RandomDoubles({2, 3, 4, 5})});
+      }
     }
   }
 }

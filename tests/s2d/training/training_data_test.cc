@@ -286,6 +286,9 @@ TEST_F(TrainingDataTest, OptionsAreChecked) {
   EXPECT_FALSE(valid([](O* o) { o->min_image_size = 48; }));
   EXPECT_FALSE(valid([](O* o) { o->min_image_size = -32; }));
   EXPECT_FALSE(valid([](O* o) { o->num_points = 0; }));
+  EXPECT_TRUE(valid([](O* o) { o->magnified_share = 1.0; }));
+  EXPECT_FALSE(valid([](O* o) { o->magnified_share = 1.1; }));
+  EXPECT_FALSE(valid([](O* o) { o->magnified_share = -0.1; }));
   EXPECT_FALSE(valid([](O* o) { o->min_overlap = -0.1; }));
   EXPECT_FALSE(valid([](O* o) { o->max_overlap = 1.1; }));
   EXPECT_FALSE(valid([](O* o) { o->min_overlap = 0.9, o->max_overlap = 0.8; }));
@@ -315,6 +318,45 @@ TEST_F(TrainingDataTest, BatchesOfTrainingHaveSizesOfTheirOwn) {
     EXPECT_EQ(Validation(&data, i, 0.0).query_images.size(3), 96);
   }
   EXPECT_EQ(sizes, (std::set<int64_t>{32, 64, 96}));
+}
+
+// Positions follow, and details of single pixels are lost.
+TEST_F(TrainingDataTest, MagnifiedImagesKeepTheirPoints) {
+  TrainingDataOptions options = SmallOptions();
+  options.image_size = 96;
+  options.min_overlap = options.max_overlap = 1.0;
+  TrainingData plain(options, 3);
+  options.magnified_share = 1.0;
+  TrainingData magnified(options, 3);
+  // The mean difference of neighbouring pixels, relative to that of pixels at a
+  // distance of four.
+  const auto sharpness = [](const torch::Tensor& images) {
+    const auto difference = [&](int64_t step) {
+      return (images.slice(3, step) - images.slice(3, 0, -step))
+          .abs()
+          .mean()
+          .item<double>();
+    };
+    return difference(1) / difference(4);
+  };
+  double sharpness_ratio = 0.0;
+  constexpr int kNumBatches = 8;
+  for (int64_t i = 0; i < kNumBatches; ++i) {
+    const TrainingPairs batch = Training(&magnified, i, 0.0);
+    EXPECT_EQ(batch.query_images.sizes(), (std::vector<int64_t>{4, 3, 96, 96}));
+    EXPECT_GE(batch.query_images.min().item<float>(), 0.0f);
+    EXPECT_LE(batch.query_images.max().item<float>(), 1.0f);
+    const torch::Tensor seen =
+        batch.query_positions.masked_select(batch.visible.unsqueeze(2));
+    EXPECT_TRUE(((seen >= 0.0) & (seen <= 96.0)).all().item<bool>());
+    EXPECT_GT(seen.max().item<float>(), 64.0f);
+    sharpness_ratio += sharpness(batch.query_images) /
+                       sharpness(Training(&plain, i, 0.0).query_images) /
+                       kNumBatches;
+    EXPECT_TRUE(
+        Equal(Validation(&plain, i, 0.0), Validation(&magnified, i, 0.0)));
+  }
+  EXPECT_LT(sharpness_ratio, 0.9);
 }
 
 // Gradients of an image around positions, against those all over it.
