@@ -118,6 +118,74 @@ void FindSupportWithin(double radius,
                      m);
 }
 
+// How well the maps determine a pose at one sigma; zero where they do not.
+struct Uncertainty {
+  Eigen::MatrixXd covariance;           // H^-1 J H^-1
+  Eigen::VectorXd posterior_variances;  // the diagonal of H^-1
+};
+
+Uncertainty UncertaintyAt(double sigma,
+                          const Camera& camera,
+                          const std::vector<Eigen::Vector3d>& points_in_world,
+                          const LossMaps& fine,
+                          const Priors& priors,
+                          const Rigid3d& cam_from_world,
+                          const SharedErrors& shared_errors) {
+  constexpr double kUndeterminedShare = 0.01;
+  PointTerms terms;
+  const Eigen::MatrixXd hessian = JointHessian(
+      camera, points_in_world, fine, sigma, priors, cam_from_world, &terms);
+  const Eigen::Index size = hessian.rows();
+  const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
+  Uncertainty uncertainty = {zero, zero.diagonal()};
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
+  if (cholesky.info() != Eigen::Success) {
+    return uncertainty;
+  }
+  uncertainty.posterior_variances =
+      cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
+  const MapFromImage& map_from_image = fine.geometry().map_from_image;
+  std::map<Block, Eigen::VectorXd> block_gradients;
+  std::vector<Eigen::MatrixXd> quarters(4, Eigen::MatrixXd::Zero(size, 2));
+  Eigen::Vector2d xy;
+  for (size_t i = 0; i < points_in_world.size(); ++i) {
+    if (!terms.gradients.col(i).isZero(0.0) &&
+        camera.Project(cam_from_world * points_in_world[i], &xy, nullptr)) {
+      block_gradients
+          .try_emplace(BlockOf(map_from_image * xy),
+                       Eigen::VectorXd::Zero(size))
+          .first->second += terms.gradients.col(i);
+      quarters[2 * (2.0 * xy.y() > camera.Height()) +
+               (2.0 * xy.x() > camera.Width())] +=
+          terms.by_displacement.middleCols<2>(2 * i);
+    }
+  }
+  Eigen::MatrixXd scatter = zero;
+  for (const auto& [_, gradient] : block_gradients) {
+    scatter += gradient * gradient.transpose();
+  }
+  // So many of the blocks' degrees of freedom went into the pose.
+  const double num_blocks = static_cast<double>(block_gradients.size());
+  if (num_blocks <= size) {
+    return uncertainty;
+  }
+  scatter *= num_blocks / (num_blocks - size);
+  // A prior's gradient scatters as much as its information says.
+  scatter.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
+  // H^-1 H H^-1 = H^-1.
+  scatter += kUndeterminedShare * hessian;
+  scatter *= shared_errors.covariance_factor;
+  const double displacement = shared_errors.quarter_angle *
+                              camera.MeanFocalLength() *
+                              map_from_image.scale.mean();
+  for (const Eigen::MatrixXd& quarter : quarters) {
+    scatter += displacement * displacement * quarter * quarter.transpose();
+  }
+  const Eigen::MatrixXd half = cholesky.solve(scatter);
+  uncertainty.covariance = cholesky.solve(half.transpose());
+  return uncertainty;
+}
+
 }  // namespace
 
 void FindSupport(const Camera& camera,
@@ -279,68 +347,35 @@ Eigen::MatrixXd PoseCovariance(
     double max_sigma,
     const SharedErrors& shared_errors,
     Eigen::VectorXd* posterior_variances) {
-  constexpr double kUndeterminedShare = 0.01;
-  PointTerms terms;
-  Eigen::MatrixXd hessian;
-  Eigen::LLT<Eigen::MatrixXd> cholesky;
+  Uncertainty best;
   for (const double sigma : kSupportRadii) {
     if (sigma > max_sigma) break;
-    hessian = JointHessian(
-        camera, points_in_world, fine, sigma, priors, cam_from_world, &terms);
-    cholesky.compute(hessian);
-    if (cholesky.info() == Eigen::Success) break;
-  }
-  const Eigen::Index size = hessian.rows();
-  const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
-  if (posterior_variances != nullptr) {
-    *posterior_variances = zero.diagonal();
-  }
-  if (cholesky.info() != Eigen::Success) {
-    return zero;
-  }
-  if (posterior_variances != nullptr) {
-    *posterior_variances =
-        cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
-  }
-  const MapFromImage& map_from_image = fine.geometry().map_from_image;
-  std::map<Block, Eigen::VectorXd> block_gradients;
-  std::vector<Eigen::MatrixXd> quarters(4, Eigen::MatrixXd::Zero(size, 2));
-  Eigen::Vector2d xy;
-  for (size_t i = 0; i < points_in_world.size(); ++i) {
-    if (!terms.gradients.col(i).isZero(0.0) &&
-        camera.Project(cam_from_world * points_in_world[i], &xy, nullptr)) {
-      block_gradients
-          .try_emplace(BlockOf(map_from_image * xy),
-                       Eigen::VectorXd::Zero(size))
-          .first->second += terms.gradients.col(i);
-      quarters[2 * (2.0 * xy.y() > camera.Height()) +
-               (2.0 * xy.x() > camera.Width())] +=
-          terms.by_displacement.middleCols<2>(2 * i);
+    Uncertainty at_sigma = UncertaintyAt(sigma,
+                                         camera,
+                                         points_in_world,
+                                         fine,
+                                         priors,
+                                         cam_from_world,
+                                         shared_errors);
+    if (best.covariance.size() == 0) {
+      best = std::move(at_sigma);
+      continue;
+    }
+    if (best.posterior_variances.isZero(0.0)) {
+      best.posterior_variances = at_sigma.posterior_variances;
+    }
+    const auto turn = [](const Uncertainty& u) {
+      return u.covariance.topLeftCorner<3, 3>().trace();
+    };
+    if (turn(at_sigma) > 0.0 &&
+        (turn(best) == 0.0 || turn(at_sigma) < turn(best))) {
+      best.covariance = std::move(at_sigma.covariance);
     }
   }
-  Eigen::MatrixXd scatter = zero;
-  for (const auto& [_, gradient] : block_gradients) {
-    scatter += gradient * gradient.transpose();
+  if (posterior_variances != nullptr) {
+    *posterior_variances = best.posterior_variances;
   }
-  // So many of the blocks' degrees of freedom went into the pose.
-  const double num_blocks = static_cast<double>(block_gradients.size());
-  if (num_blocks <= size) {
-    return zero;
-  }
-  scatter *= num_blocks / (num_blocks - size);
-  // A prior's gradient scatters as much as its information says.
-  scatter.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
-  // H^-1 H H^-1 = H^-1.
-  scatter += kUndeterminedShare * hessian;
-  scatter *= shared_errors.covariance_factor;
-  const double displacement = shared_errors.quarter_angle *
-                              camera.MeanFocalLength() *
-                              map_from_image.scale.mean();
-  for (const Eigen::MatrixXd& quarter : quarters) {
-    scatter += displacement * displacement * quarter * quarter.transpose();
-  }
-  const Eigen::MatrixXd half = cholesky.solve(scatter);
-  return cholesky.solve(half.transpose());
+  return best.covariance;
 }
 
 void SetCovariance(const Camera& camera,

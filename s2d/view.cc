@@ -9,13 +9,14 @@
 namespace nre {
 namespace {
 
-// Of the query: more pixels do not show more. And of references of which parts
-// are used, by the coarse extractor: a small query has few cells, with which
+// Of the query by the coarse extractor: more pixels do not show more. And of
+// references of which parts are used: a small query has few cells, with which
 // the part is found.
-constexpr double kMaxMagnification = 2.0;
+constexpr double kMaxCoarseMagnification = 2.0;
 
-// Of parts, by the fine extractor.
-constexpr double kMaxPartMagnification = 3.0;
+// Of the query, and of parts, by the fine extractor: its cells are then half a
+// pixel, and descriptors cover less of what is at another depth.
+constexpr double kMaxFineMagnification = 4.0;
 
 // A query that covers a smaller solid angle, as a share of the references'.
 constexpr double kMaxPartShare = 0.25;
@@ -69,7 +70,7 @@ double MaxPartFocalLength(const FeaturePreset& preset,
       static_cast<int>(std::ceil(kPartMargin * query.Width())),
       static_cast<int>(std::ceil(kPartMargin * query.Height())));
   return std::min(max_scale * query.MeanFocalLength(),
-                  kMaxPartMagnification * MedianFocalLength(references));
+                  kMaxFineMagnification * MedianFocalLength(references));
 }
 
 void MatchFocalLengths(const FeatureExtractor& extractor,
@@ -107,21 +108,21 @@ View ChooseView(const FeaturePreset& preset,
   double max_coarse_focal_length = max_focal_length;
   double max_fine_focal_length = max_focal_length;
   if (view.shows_part) {
-    max_coarse_focal_length *= kMaxMagnification;
+    max_coarse_focal_length *= kMaxCoarseMagnification;
     max_fine_focal_length = std::max(
         max_focal_length, MaxPartFocalLength(preset, query, references));
   }
   MatchFocalLengths(*preset.coarse,
                     query,
                     references,
-                    kMaxMagnification,
+                    kMaxCoarseMagnification,
                     max_coarse_focal_length,
                     &view.coarse_scale,
                     &view.zoom.coarse);
   MatchFocalLengths(*preset.fine,
                     query,
                     references,
-                    view.shows_part ? kMaxPartMagnification : kMaxMagnification,
+                    kMaxFineMagnification,
                     max_fine_focal_length,
                     &view.fine_scale,
                     &view.zoom.fine);

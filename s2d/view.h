@@ -36,13 +36,13 @@ struct View {
 View NaturalView(const FeaturePreset& preset, int width, int height);
 
 // Both at the same focal length, the largest for which
-// - the query is within its extractor's MaxScale() and enlarged at most twice;
+// - the query is within its extractor's MaxScale() and enlarged at most twice
+//   by the coarse and four times by the fine extractor;
 // - the references (the median of them) are no larger than the fine extractor
 //   sees them by itself. Where parts of them are used, the coarse extractor
 //   sees them up to twice as large, and the fine extractor enlarges the parts
-//   and the query up to three times, within its MaxScale(): descriptors should
-//   cover a small part of a small picture, and not mostly what is beyond its
-//   border.
+//   up to four times, within its MaxScale(): descriptors should cover a small
+//   part of a small picture, and not mostly what is beyond its border.
 // references: at least one.
 View ChooseView(const FeaturePreset& preset,
                 const Camera& query,
