@@ -112,21 +112,19 @@ std::vector<NearbyMinimum> FindNearbyMinima(
       }
     }
   }
-  std::stable_sort(minima.begin(),
-                   minima.end(),
-                   [](const NearbyMinimum& a, const NearbyMinimum& b) {
-                     return a.cost < b.cost;
-                   });
   return minima;
 }
 
 Matrix6d ScatterOfMinima(const std::vector<NearbyMinimum>& minima,
                          double covariance_factor) {
+  double lowest = minima.front().cost;
+  for (const NearbyMinimum& minimum : minima) {
+    lowest = std::min(lowest, minimum.cost);
+  }
   Matrix6d scatter = Matrix6d::Zero();
   double sum = 0.0;
   for (const NearbyMinimum& minimum : minima) {
-    const double weight =
-        std::exp((minima.front().cost - minimum.cost) / covariance_factor);
+    const double weight = std::exp((lowest - minimum.cost) / covariance_factor);
     const Vector6d difference =
         Difference(minima.front().cam_from_world, minimum.cam_from_world);
     scatter += weight * difference * difference.transpose();

@@ -19,11 +19,11 @@ struct NearbyMinimum {
   double cost = 0.0;  // Eq. 6 summed over the points, nats
 };
 
-// The minima that GNC reaches from starts along the two directions in which the
-// fine maps determine `cam_from_world`, one of them, least: by up to eight
-// times what a registered pose may be off. The deepest first, each once; the
-// given one is among them. It alone where the maps determine it well, so that
-// this costs little for all but a few queries.
+// `cam_from_world`, which is one of them, and the other minima that GNC reaches
+// from starts along the two directions in which the fine maps determine it
+// least: by up to eight times what a registered pose may be off. None where the
+// maps determine it well, so that this costs little for all but a few queries.
+// Deeper ones are not better: of blurred pictures, GNC's own is more exact.
 std::vector<NearbyMinimum> FindNearbyMinima(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

@@ -87,11 +87,9 @@ class Estimator {
       return explained;
     }
     if (options.method == EstimationMethod::kNre) {
-      const std::vector<NearbyMinimum> minima =
-          FindNearbyMinima(camera_, points_, *fine_maps, pose);
-      pose = minima.front().cam_from_world;
       estimate.scatter_of_minima =
-          ScatterOfMinima(minima, inputs_.shared_errors.covariance_factor);
+          ScatterOfMinima(FindNearbyMinima(camera_, points_, *fine_maps, pose),
+                          inputs_.shared_errors.covariance_factor);
     }
     estimate.cam_from_world = pose;
     estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);

@@ -14,9 +14,10 @@ namespace {
 // the part is found.
 constexpr double kMaxCoarseMagnification = 2.0;
 
-// Of the query, and of parts, by the fine extractor: its cells are then half a
-// pixel, and descriptors cover less of what is at another depth.
+// Of the query by the fine extractor: its cells are then half a pixel. And of
+// parts of references, where more makes poses less exact.
 constexpr double kMaxFineMagnification = 4.0;
+constexpr double kMaxPartMagnification = 3.0;
 
 // A query that covers a smaller solid angle, as a share of the references'.
 constexpr double kMaxPartShare = 0.25;
@@ -70,7 +71,7 @@ double MaxPartFocalLength(const FeaturePreset& preset,
       static_cast<int>(std::ceil(kPartMargin * query.Width())),
       static_cast<int>(std::ceil(kPartMargin * query.Height())));
   return std::min(max_scale * query.MeanFocalLength(),
-                  kMaxFineMagnification * MedianFocalLength(references));
+                  kMaxPartMagnification * MedianFocalLength(references));
 }
 
 void MatchFocalLengths(const FeatureExtractor& extractor,
@@ -119,13 +120,14 @@ View ChooseView(const FeaturePreset& preset,
                     max_coarse_focal_length,
                     &view.coarse_scale,
                     &view.zoom.coarse);
-  MatchFocalLengths(*preset.fine,
-                    query,
-                    references,
-                    kMaxFineMagnification,
-                    max_fine_focal_length,
-                    &view.fine_scale,
-                    &view.zoom.fine);
+  MatchFocalLengths(
+      *preset.fine,
+      query,
+      references,
+      view.shows_part ? kMaxPartMagnification : kMaxFineMagnification,
+      max_fine_focal_length,
+      &view.fine_scale,
+      &view.zoom.fine);
   return view;
 }
 

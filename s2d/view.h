@@ -41,8 +41,9 @@ View NaturalView(const FeaturePreset& preset, int width, int height);
 // - the references (the median of them) are no larger than the fine extractor
 //   sees them by itself. Where parts of them are used, the coarse extractor
 //   sees them up to twice as large, and the fine extractor enlarges the parts
-//   up to four times, within its MaxScale(): descriptors should cover a small
-//   part of a small picture, and not mostly what is beyond its border.
+//   and the query up to three times, within its MaxScale(): descriptors should
+//   cover a small part of a small picture, and not mostly what is beyond its
+//   border.
 // references: at least one.
 View ChooseView(const FeaturePreset& preset,
                 const Camera& query,

@@ -78,7 +78,7 @@ struct NarrowView {
   }
 };
 
-TEST(FindNearbyMinima, FindsTheDeepestAlongTheValley) {
+TEST(FindNearbyMinima, FindsADeeperOneAlongTheValley) {
   for (int seed = 0; seed < 5; ++seed) {
     Random random(100 + seed);
     const NarrowView view(&random);
@@ -93,19 +93,19 @@ TEST(FindNearbyMinima, FindsTheDeepestAlongTheValley) {
 
     const std::vector<NearbyMinimum> minima =
         FindNearbyMinima(query.camera, query.points, *fine, start);
-    EXPECT_LT(RotationErrorDeg(minima.front().cam_from_world, view.other), 1.0);
-    bool has_start = false;
+    EXPECT_EQ(RotationErrorDeg(minima.front().cam_from_world, start), 0.0);
+    bool has_other = false;
     for (const NearbyMinimum& minimum : minima) {
-      EXPECT_GE(minimum.cost, minima.front().cost);
       EXPECT_NEAR(minimum.cost,
                   query.points.size() * MeanNre(query.camera,
                                                 query.points,
                                                 *fine,
                                                 minimum.cam_from_world),
                   1e-9);
-      has_start |= RotationErrorDeg(minimum.cam_from_world, start) == 0.0;
+      has_other |= RotationErrorDeg(minimum.cam_from_world, view.other) < 1.0 &&
+                   minimum.cost < minima.front().cost;
     }
-    EXPECT_TRUE(has_start);
+    EXPECT_TRUE(has_other);
   }
 }
 
@@ -139,11 +139,10 @@ TEST(ScatterOfMinima, IsTheWeightedSecondMoment) {
   a << 0.02, -0.01, 0.03, 0.1, 0.2, -0.3;
   b << -0.01, 0.0, 0.02, -0.3, 0.1, 0.0;
   const std::vector<NearbyMinimum> minima = {
-      {pose, 5.0}, {PerturbLeft(a, pose), 7.0}, {PerturbLeft(b, pose), 11.0}};
-  const double weight_a = std::exp(-1.0), weight_b = std::exp(-3.0);
-  const Matrix6d expected =
-      (weight_a * a * a.transpose() + weight_b * b * b.transpose()) /
-      (1.0 + weight_a + weight_b);
+      {pose, 7.0}, {PerturbLeft(a, pose), 5.0}, {PerturbLeft(b, pose), 11.0}};
+  const double weight = std::exp(-1.0), weight_b = std::exp(-3.0);
+  const Matrix6d expected = (a * a.transpose() + weight_b * b * b.transpose()) /
+                            (weight + 1.0 + weight_b);
   EXPECT_TRUE(ScatterOfMinima(minima, 2.0).isApprox(expected, 1e-9));
   EXPECT_TRUE(ScatterOfMinima({minima[0]}, 2.0).isZero(1e-12));
 }
