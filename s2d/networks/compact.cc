@@ -99,10 +99,11 @@ struct CompactOptions {
   // Of halving resolutions, the first at stride 2.
   std::vector<Level> levels;
 
-  // The level at whose resolution descriptors come out, and how many channels
-  // lead there and are in them.
+  // The level at whose resolution descriptors come out, how many channels and
+  // blocks lead there, and how many channels are in them.
   int output_level;
   int pyramid_channels;
+  int num_output_blocks;
   int output_channels;
 };
 
@@ -133,6 +134,11 @@ class Compact : public NetworkModule {
         "smooth",
         std::make_shared<ConvBn>(
             options.pyramid_channels, options.pyramid_channels, 3));
+    for (int b = 0; b < options.num_output_blocks; ++b) {
+      output_blocks_.push_back(register_module(
+          "block" + std::to_string(b),
+          std::make_shared<ResidualBlock>(options.pyramid_channels)));
+    }
     out_ = register_module(
         "out",
         torch::nn::Conv2d(torch::nn::Conv2dOptions(
@@ -155,9 +161,9 @@ class Compact : public NetworkModule {
              laterals_[i]->forward(levels[i + options_.output_level]))
                 .relu_();
     }
-    return {out_->forward(smooth_->forward(sum).relu_())
-                .narrow(2, 0, height)
-                .narrow(3, 0, width)};
+    sum = smooth_->forward(sum).relu_();
+    for (const auto& block : output_blocks_) sum = block->forward(sum);
+    return {out_->forward(sum).narrow(2, 0, height).narrow(3, 0, width)};
   }
 
   int MinImageSize() const override { return 1 << options_.levels.size(); }
@@ -176,6 +182,7 @@ class Compact : public NetworkModule {
   std::vector<torch::nn::Sequential> downs_;
   std::vector<std::shared_ptr<ConvBn>> laterals_;
   std::shared_ptr<ConvBn> smooth_;
+  std::vector<std::shared_ptr<ResidualBlock>> output_blocks_;
   torch::nn::Conv2d out_ = nullptr;
 };
 
@@ -183,12 +190,12 @@ class Compact : public NetworkModule {
 
 std::shared_ptr<NetworkModule> CreateCompactCoarse() {
   return std::make_shared<Compact>(CompactOptions{
-      {{16, 0}, {32, 1}, {80, 1}, {128, 2}, {192, 1}}, 2, 128, 128});
+      {{16, 0}, {32, 1}, {80, 1}, {128, 2}, {192, 1}}, 2, 128, 0, 128});
 }
 
 std::shared_ptr<NetworkModule> CreateCompactFine() {
   return std::make_shared<Compact>(
-      CompactOptions{{{24, 0}, {40, 1}, {64, 1}, {96, 1}}, 0, 32, 48});
+      CompactOptions{{{24, 1}, {40, 1}, {64, 1}, {96, 1}}, 0, 32, 1, 48});
 }
 
 }  // namespace nre
