@@ -86,14 +86,15 @@ class Estimator {
       estimate.reason = no_pose("fine");
       return explained;
     }
-    if (options.method == EstimationMethod::kNre) {
+    estimate.cam_from_world = pose;
+    estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);
+    FindSupport(camera_, points_, *fine_maps, &estimate, priors_);
+    if (options.method == EstimationMethod::kNre &&
+        estimate.log_false_alarms <= kMaxLogFalseAlarms) {
       estimate.scatter_of_minima =
           ScatterOfMinima(FindNearbyMinima(camera_, points_, *fine_maps, pose),
                           inputs_.shared_errors.covariance_factor);
     }
-    estimate.cam_from_world = pose;
-    estimate.fine_cost = MeanNre(camera_, points_, *fine_maps, pose);
-    FindSupport(camera_, points_, *fine_maps, &estimate, priors_);
     JudgeEvidence(camera_,
                   points_,
                   *fine_maps,
