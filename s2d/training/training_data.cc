@@ -231,7 +231,8 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     image_size -= kSizeStep * draws.Index(num_steps + 1);
   }
   int64_t size = image_size;  // before the images are enlarged
-  if (!validation && draws.Chance(options_.magnified_share)) {
+  if (!validation && options_.magnified_share > 0.0 &&
+      draws.Chance(options_.magnified_share)) {
     size = std::max<int64_t>(
         kSizeStep,
         std::lround(image_size / draws.LogUniform(1.0, kMaxMagnification)));
