@@ -104,14 +104,9 @@ void Expand(const Camera& camera,
 template <int kSize>
 FocalPose Perturb(const Eigen::Matrix<double, kSize, 1>& perturbation,
                   const FocalPose& pose) {
-  const Eigen::Vector3d w = perturbation.template head<3>();
-  const double angle = w.norm();
-  Rigid3d step;
-  if (angle > 0.0) {
-    step.rotation = Eigen::AngleAxisd(angle, w / angle);
-  }
-  step.translation = perturbation.template segment<3>(3);
-  FocalPose perturbed = {step * pose.cam_from_world, pose.focal_scale};
+  FocalPose perturbed = {
+      PerturbPose(perturbation.template head<6>(), pose.cam_from_world),
+      pose.focal_scale};
   if constexpr (kSize == 7) {
     perturbed.focal_scale *= std::exp(perturbation[6]);
   }
@@ -436,6 +431,18 @@ GncSummary RefinePoseGncCeres(
   }
   result.cost = std::accumulate(values.begin(), values.end(), 0.0);
   return result;
+}
+
+Rigid3d PerturbPose(const Eigen::Matrix<double, 6, 1>& perturbation,
+                    const Rigid3d& cam_from_world) {
+  const Eigen::Vector3d w = perturbation.head<3>();
+  const double angle = w.norm();
+  Rigid3d step;
+  if (angle > 0.0) {
+    step.rotation = Eigen::AngleAxisd(angle, w / angle);
+  }
+  step.translation = perturbation.tail<3>();
+  return step * cam_from_world;
 }
 
 double MeanNre(const Camera& camera,

@@ -78,6 +78,11 @@ GncSummary RefinePoseGncCeres(
     const Priors& priors,
     FocalPose* pose);
 
+// [exp(rotation vector), translation] * pose: the left perturbation that steps
+// and covariances speak of.
+Rigid3d PerturbPose(const Eigen::Matrix<double, 6, 1>& perturbation,
+                    const Rigid3d& cam_from_world);
+
 // Mean NRE per point (Eq. 6): ln|Omega^| for a point behind the camera.
 double MeanNre(const Camera& camera,
                const std::vector<Eigen::Vector3d>& points_in_world,

@@ -47,17 +47,6 @@ double DepthInView(const Camera& camera,
   return depths.empty() ? 0.0 : Median(depths);
 }
 
-Rigid3d Perturb(const Vector6d& perturbation, const Rigid3d& pose) {
-  const Eigen::Vector3d w = perturbation.head<3>();
-  const double angle = w.norm();
-  Rigid3d step;
-  if (angle > 0.0) {
-    step.rotation = Eigen::AngleAxisd(angle, w / angle);
-  }
-  step.translation = perturbation.tail<3>();
-  return step * pose;
-}
-
 // The left perturbation that leads from one pose to the other.
 Vector6d Difference(const Rigid3d& from, const Rigid3d& to) {
   const Rigid3d step = to * from.Inverse();
@@ -98,7 +87,7 @@ std::vector<NearbyMinimum> FindNearbyMinima(
     const Vector6d direction =
         accepted.asDiagonal() * curvatures.eigenvectors().col(k);
     for (const double step : kSteps) {
-      Rigid3d pose = Perturb(step * direction, cam_from_world);
+      Rigid3d pose = PerturbPose(step * direction, cam_from_world);
       const bool converged =
           RefinePoseGnc(camera, points_in_world, fine, options, &pose)
               .converged;
