@@ -29,6 +29,9 @@ struct FeaturePresetOptions {
   Device device = Device::kAuto;
 };
 
+// What commands use unless they are told otherwise.
+constexpr char kDefaultFeatures[] = "dense_sift";
+
 // The presets that there are, separated by commas; feature_preset.cc has their
 // table.
 std::string FeaturePresetNames();

@@ -1,5 +1,7 @@
 #include "colmap_plugin/exe/feature_options.h"
 
+#include "nre/freed_memory.h"
+
 namespace nre {
 
 void AddFeatureOptions(FeatureOptions* options, OptionParser* parser) {
@@ -14,6 +16,7 @@ void AddFeatureOptions(FeatureOptions* options, OptionParser* parser) {
 }
 
 FeaturePreset CreateFeaturePreset(const FeatureOptions& options) {
+  KeepFreedMemory();  // features of every image take as much as of the last
   return CreateFeaturePreset(
       options.features, {options.weights_path, ParseDevice(options.device)});
 }

@@ -9,7 +9,7 @@
 namespace nre {
 
 struct FeatureOptions {
-  std::string features = "dense_sift";
+  std::string features = kDefaultFeatures;
   std::string weights_path;
   std::string device = "auto";
 };

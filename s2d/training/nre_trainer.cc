@@ -13,9 +13,9 @@
 #include <vector>
 
 #include <ATen/Parallel.h>
-#include <malloc.h>
 
 #include "nre/error.h"
+#include "nre/freed_memory.h"
 #include "s2d/networks/module.h"
 #include "s2d/training/trainer.h"
 
@@ -260,9 +260,7 @@ int Run(int argc, char** argv) {
 }  // namespace nre
 
 int main(int argc, char** argv) {
-  // Tensors are freed and allocated all the time: keep their memory.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  nre::KeepFreedMemory();
   std::signal(SIGINT, nre::Interrupt);
   std::signal(SIGTERM, nre::Interrupt);
   // A limit to files' sizes is an error of writing, as a full disk is.

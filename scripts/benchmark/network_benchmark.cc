@@ -1,13 +1,17 @@
 // What the networks cost: time, memory, and the share of the machine's matrix
-// product that they reach. One thread, random weights. See README.md.
+// product that they reach. Random weights. See README.md.
+//
+//   network_benchmark [--smoke] [--num_threads N] [NETWORK ...]
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,6 +22,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
+#include "nre/freed_memory.h"
 #include "s2d/networks/network.h"
 #include "s2d/safetensors.h"
 #include "tests/testing/seeded_weights.h"
@@ -30,11 +35,17 @@ struct Size {
   int height;
 };
 
-// CPU seconds: other load on the machine hardly changes them.
+// Of one thread CPU seconds, which other load on the machine hardly changes; of
+// several, whose CPU seconds say nothing of how long they take, seconds.
 double Seconds(const std::function<void()>& function) {
-  const std::clock_t begin = std::clock();
+  using Clock = std::chrono::steady_clock;
+  const std::clock_t cpu_begin = std::clock();
+  const Clock::time_point begin = Clock::now();
   function();
-  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  if (at::get_num_threads() > 1) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+  return static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
 }
 
 double Best(int num, const std::function<void()>& function) {
@@ -136,9 +147,43 @@ void Report(const Network& network,
   std::fflush(stdout);
 }
 
-// smoke: one small image per network, to see that it runs.
-void Run(bool smoke) {
-  at::set_num_threads(1);
+struct Options {
+  bool smoke = false;  // one small image per network, to see that it runs
+  int num_threads = 1;
+  std::vector<std::string> networks;
+};
+
+Options ParseOptions(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--smoke") {
+      options.smoke = true;
+    } else if (argument == "--num_threads" && i + 1 < argc) {
+      options.num_threads = std::stoi(argv[++i]);
+    } else if (argument.rfind("--", 0) == 0) {
+      throw std::runtime_error("unknown option " + argument +
+                               "; expected --smoke or --num_threads N");
+    } else {
+      options.networks.push_back(argument);
+    }
+  }
+  if (options.networks.empty()) {
+    options.networks = {"compact_coarse",
+                        "compact_fine",
+                        "vgg16",
+                        "netvlad",
+                        "s2dnet",
+                        "nre_coarse",
+                        "nre_fine",
+                        "gnnet"};
+  }
+  return options;
+}
+
+void Run(const Options& options) {
+  KeepFreedMemory();  // as colmap_nre does
+  at::set_num_threads(options.num_threads);
   at::addGlobalCallback(
       at::RecordFunctionCallback([](const at::RecordFunction& function)
                                      -> std::unique_ptr<at::ObserverContext> {
@@ -149,25 +194,19 @@ void Run(bool smoke) {
           .needsInputs(true)
           .scopes({at::RecordScope::FUNCTION}));
   const double sgemm_rate = SgemmRate();
-  std::printf("LibTorch %s, 1 thread; sgemm: %.0f GFLOP/s\n",
+  std::printf("LibTorch %s, %d threads; sgemm: %.0f GFLOP/s\n",
               TORCH_VERSION,
+              options.num_threads,
               1e-9 * sgemm_rate);
   const std::vector<Size> sizes =
-      smoke ? std::vector<Size>{{160, 120}}
-            : std::vector<Size>{{640, 480}, {1600, 1200}};
-  for (const char* name : {"compact_coarse",
-                           "compact_fine",
-                           "vgg16",
-                           "netvlad",
-                           "s2dnet",
-                           "nre_coarse",
-                           "nre_fine",
-                           "gnnet"}) {
+      options.smoke ? std::vector<Size>{{160, 120}}
+                    : std::vector<Size>{{640, 480}, {1600, 1200}};
+  for (const std::string& name : options.networks) {
     double load_ms = 0.0;
     const auto network = Load(name, &load_ms);
-    std::printf("%-14s loaded in %.0f ms\n", name, load_ms);
+    std::printf("%-14s loaded in %.0f ms\n", name.c_str(), load_ms);
     for (const Size& size : sizes) {
-      Report(*network, name, size, smoke ? 1 : 3, sgemm_rate);
+      Report(*network, name, size, options.smoke ? 1 : 5, sgemm_rate);
     }
   }
 }
@@ -177,7 +216,7 @@ void Run(bool smoke) {
 
 int main(int argc, char** argv) {
   try {
-    nre::Run(argc > 1 && std::string(argv[1]) == "--smoke");
+    nre::Run(nre::ParseOptions(argc, argv));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "network_benchmark: %s\n", error.what());
     return 1;

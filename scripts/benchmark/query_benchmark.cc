@@ -1,7 +1,7 @@
 // Where the time of a query goes, step by step, on one core, and what the pose
 // stage costs compared with one forward pass of VGG-16. See README.md.
 //
-//   query_benchmark [--repetitions N] [--smoke]
+//   query_benchmark [--repetitions N] [--smoke] [--features NAME]
 //
 // --smoke: small sizes and one repetition, to see that it runs. The exit code
 // is 1 if a query does not get the right pose and verdict. Times are never
@@ -21,6 +21,7 @@
 #include <opencv2/core/utility.hpp>
 #include <unistd.h>
 
+#include "nre/freed_memory.h"
 #include "s2d/visualization.h"
 #include "scripts/benchmark/rendered_query.h"
 #include "scripts/benchmark/vgg16.h"
@@ -33,6 +34,7 @@ struct Options {
   int width = 1536, height = 1024;
   int num_points = 1000;
   int vgg16_width = 640, vgg16_height = 480;
+  std::string features = kDefaultFeatures;
 };
 
 // Since construction or the last lap.
@@ -246,15 +248,19 @@ Options ReadOptions(int argc, char** argv) {
       options = {1, 600, 400, 300, 64, 48};
     } else if (argument == "--repetitions" && i + 1 < argc) {
       options.repetitions = std::max(1, std::stoi(argv[++i]));
+    } else if (argument == "--features" && i + 1 < argc) {
+      options.features = argv[++i];
     } else {
       throw std::invalid_argument(
-          "usage: query_benchmark [--repetitions N] [--smoke]");
+          "usage: query_benchmark [--repetitions N] [--smoke] "
+          "[--features NAME]");
     }
   }
   return options;
 }
 
 bool Run(const Options& options) {
+  KeepFreedMemory();  // as colmap_nre does
   openblas_set_num_threads(1);
   cv::setNumThreads(1);
   std::printf("%s; OpenBLAS for %s; %s\n",
@@ -268,7 +274,7 @@ bool Run(const Options& options) {
               options.vgg16_width,
               options.vgg16_height);
 
-  const FeaturePreset preset = CreateFeaturePreset("dense_sift");
+  const FeaturePreset preset = CreateFeaturePreset(options.features);
   const PinholeCamera camera = CreateViewCamera(options.width, options.height);
   const DescribedPoints points =
       DescribeReference(camera, preset, options.num_points);

@@ -51,7 +51,7 @@ struct Options {
       {"--csv", ""},
       {"--num_threads", "1"},
       {"--random_seed", "0"},
-      {"--features", "dense_sift"},
+      {"--features", kDefaultFeatures},
       {"--weights_path", ""}};
 
   Options(int argc, char** argv) {

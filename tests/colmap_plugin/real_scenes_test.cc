@@ -78,7 +78,7 @@ class RealScenes : public testing::TestWithParam<std::string> {
   colmap::Reconstruction model_;
   std::vector<Query> queries_;
   Poses truth_;
-  FeaturePreset preset_ = CreateFeaturePreset("dense_sift");
+  FeaturePreset preset_ = CreateFeaturePreset(kDefaultFeatures);
 };
 
 TEST_P(RealScenes, NearestTwoReferences) {
