@@ -49,18 +49,23 @@ class NreMethod : public PoseMethod {
     return poses;
   }
 
-  // The one with the lowest coarse cost after its own coarse GNC.
+  // The one with the lowest coarse cost, before or after its own coarse GNC:
+  // where the map is hardly larger than the first sigma, that may lead away.
   Rigid3d RefineCoarse(const LossMaps& coarse,
                        const std::vector<Rigid3d>& sampled) const override {
     Rigid3d best;
     double best_cost = std::numeric_limits<double>::infinity();
-    for (Rigid3d pose : sampled) {
-      RefinePoseGnc(camera_, points_, coarse, coarse_gnc, &pose);
+    const auto keep_better = [&](const Rigid3d& pose) {
       const double cost = MeanNre(camera_, points_, coarse, pose);
       if (cost < best_cost) {
         best_cost = cost;
         best = pose;
       }
+    };
+    for (Rigid3d pose : sampled) {
+      keep_better(pose);
+      RefinePoseGnc(camera_, points_, coarse, coarse_gnc, &pose);
+      keep_better(pose);
     }
     return best;
   }

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "nre/error.h"
+#include "nre/gnc.h"
 #include "nre/peaks.h"
 #include "tests/testing/synthetic_maps.h"
 
@@ -36,6 +37,25 @@ class OneHotFineMaps : public FineMapSource {
  private:
   const FineMapSource& source_;
 };
+
+// On a map of 13 x 10 cells, the first sigmas smooth everything away.
+TEST(NreMethod, CoarseRefinementDoesNotLeadAway) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    Random random(seed);
+    const SyntheticQuery query(60, 20.0, &random);
+    const SparseLossMaps coarse =
+        MakeCoarseMaps(query.Observe(10.0, 0.4, &random), 48, 1.0);
+    const std::unique_ptr<PoseMethod> method = CreatePoseMethod(
+        query.camera, query.points, NreEstimationOptions(), {}, seed);
+    const std::vector<Rigid3d> sampled = method->Sample(coarse);
+    ASSERT_FALSE(sampled.empty());
+    const auto cost = [&](const Rigid3d& pose) {
+      return MeanNre(query.camera, query.points, coarse, pose);
+    };
+    EXPECT_LE(cost(method->RefineCoarse(coarse, sampled)),
+              cost(sampled.front()));
+  }
+}
 
 TEST(ReMethod, IsTheNreOfOneHotMaps) {
   Random random(1);
