@@ -38,15 +38,6 @@ double LogBinomial(int n, int k) {
   return std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0);
 }
 
-bool IsInImage(const Camera& camera,
-               const Rigid3d& cam_from_world,
-               const Eigen::Vector3d& point,
-               Eigen::Vector2d* xy) {
-  return camera.Project(cam_from_world * point, xy, nullptr) &&
-         xy->x() >= 0.0 && xy->x() <= camera.Width() && xy->y() >= 0.0 &&
-         xy->y() <= camera.Height();
-}
-
 using Block = std::pair<int, int>;
 
 // The block that a position on the map falls into.
@@ -187,6 +178,15 @@ Uncertainty UncertaintyAt(double sigma,
 }
 
 }  // namespace
+
+bool IsInImage(const Camera& camera,
+               const Rigid3d& cam_from_world,
+               const Eigen::Vector3d& point,
+               Eigen::Vector2d* image_point) {
+  return camera.Project(cam_from_world * point, image_point, nullptr) &&
+         image_point->x() >= 0.0 && image_point->x() <= camera.Width() &&
+         image_point->y() >= 0.0 && image_point->y() <= camera.Height();
+}
 
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,

@@ -14,6 +14,13 @@
 
 namespace nre {
 
+// Whether the image shows the point: in front of it, within its borders.
+// `image_point`, px, is where.
+bool IsInImage(const Camera& camera,
+               const Rigid3d& cam_from_world,
+               const Eigen::Vector3d& point,
+               Eigen::Vector2d* image_point);
+
 // Points whose map has its peak this close (map cells) to their projection
 // support a pose: a cell, or more where blur spreads the peaks of a right pose.
 constexpr double kSupportRadii[] = {1.0, 2.0, 4.0};

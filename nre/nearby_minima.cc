@@ -37,11 +37,8 @@ double DepthInView(const Camera& camera,
   std::vector<double> depths;
   Eigen::Vector2d xy;
   for (const Eigen::Vector3d& point : points_in_world) {
-    const Eigen::Vector3d in_cam = cam_from_world * point;
-    if (camera.Project(in_cam, &xy, nullptr) && xy.x() >= 0.0 &&
-        xy.x() <= camera.Width() && xy.y() >= 0.0 &&
-        xy.y() <= camera.Height()) {
-      depths.push_back(in_cam.norm());
+    if (IsInImage(camera, cam_from_world, point, &xy)) {
+      depths.push_back((cam_from_world * point).norm());
     }
   }
   return depths.empty() ? 0.0 : Median(depths);

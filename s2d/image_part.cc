@@ -7,6 +7,8 @@
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include "nre/evidence.h"
+
 namespace nre {
 namespace {
 
@@ -114,9 +116,7 @@ std::optional<ImagePart> PartInView(
   Eigen::AlignedBox2d box;
   Eigen::Vector2d xy;
   for (size_t i = 0; i < points.size(); ++i) {
-    if (query.Project(cam_from_world * points[i], &xy, nullptr) &&
-        xy.x() >= 0.0 && xy.y() >= 0.0 && xy.x() < query.Width() &&
-        xy.y() < query.Height()) {
+    if (IsInImage(query, cam_from_world, points[i], &xy)) {
       box.extend(keypoints[i]);
     }
   }

@@ -39,9 +39,14 @@ constexpr size_t kMaxNumImages = 100;
 // to no pose.
 constexpr int kNumParts = 3;
 
-// Where several poses explain a query, so many more references are used for
-// each of them.
+// Where several poses explain a query, or the one that does is too uncertain,
+// so many more references are used for each of them.
 constexpr size_t kNumAddedReferences = 2;
+
+// What they must add to the points that an uncertain pose shows: the same
+// points, seen again, say nothing new, but another estimate from them may seem
+// to be certain by chance.
+constexpr double kMinAddedPoints = 0.25;
 
 // And so many points, if that is more than the search takes.
 constexpr int kNumComparedPoints = 4000;
@@ -249,11 +254,16 @@ void LocalizationController::Estimate(const Query& query,
       look(options_.estimation, priors_of_look, {0, &pose});
     }
   }
-  if (AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
+  const bool is_uncertain =
+      has_evidence() && result->estimate.verdict == Verdict::kRejected;
+  if ((is_uncertain || !result->estimate.alternatives.empty()) &&
+      AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
     NreEstimationOptions estimation = options_.estimation;
     estimation.max_num_points =
         std::max(estimation.max_num_points, kNumComparedPoints);
-    look(estimation, priors_of_look);
+    const Rigid3d pose = result->estimate.cam_from_world;
+    const bool is_known = result->estimate.alternatives.empty();
+    look(estimation, priors_of_look, {1, is_known ? &pose : nullptr});
   }
   if (priors.focal_length) {
     result->estimate.focal_scale *= found_scale;
@@ -372,10 +382,7 @@ bool LocalizationController::AddReferences(
     const QueryResult& result,
     std::vector<colmap::image_t>* image_ids) const {
   const PoseEstimate& estimate = result.estimate;
-  if (estimate.alternatives.empty()) {
-    return false;
-  }
-  const size_t num_before = image_ids->size();
+  const std::vector<colmap::image_t> before = *image_ids;
   std::vector<Rigid3d> poses = estimate.alternatives;
   poses.push_back(estimate.cam_from_world);
   for (const Rigid3d& pose : poses) {
@@ -390,7 +397,13 @@ bool LocalizationController::AddReferences(
       }
     }
   }
-  return image_ids->size() > num_before;
+  const auto num_points = [&](const std::vector<colmap::image_t>& ids) {
+    return NumPointsInView(model_, ids, camera, estimate.cam_from_world);
+  };
+  return image_ids->size() > before.size() &&
+         (!estimate.alternatives.empty() ||
+          num_points(*image_ids) >=
+              (1.0 + kMinAddedPoints) * num_points(before));
 }
 
 Priors LocalizationController::PriorsOf(const Query& query) const {

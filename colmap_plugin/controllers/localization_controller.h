@@ -118,8 +118,9 @@ class LocalizationController {
                                                 const std::string& query_name,
                                                 const View& view,
                                                 uint64_t seed);
-  // Adds images that show what the estimate and its alternatives show; returns
-  // false if there is no alternative, or no such image.
+  // Adds images that show what the estimate and its alternatives show. Returns
+  // whether they may say more: false if there are none or, of an estimate
+  // without alternatives, if they observe hardly any other points.
   bool AddReferences(const std::string& query_name,
                      const std::vector<colmap::image_t>& excluded,
                      const Camera& camera,

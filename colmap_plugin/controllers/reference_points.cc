@@ -10,6 +10,7 @@
 #include "colmap_plugin/controllers/camera_image.h"
 #include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
+#include "nre/evidence.h"
 #include "s2d/image.h"
 
 namespace nre {
@@ -372,9 +373,7 @@ std::vector<colmap::image_t> ImagesThatShareView(
   for (const colmap::point3D_t id : point3D_ids) {
     const auto& point = model.Point3D(id);
     Eigen::Vector2d xy;
-    if (!camera.Project(cam_from_world * XYZ(point), &xy, nullptr) ||
-        xy.x() < 0.0 || xy.x() > camera.Width() || xy.y() < 0.0 ||
-        xy.y() > camera.Height()) {
+    if (!IsInImage(camera, cam_from_world, XYZ(point), &xy)) {
       continue;
     }
     for (const auto& element : TrackOf(point).Elements()) {
@@ -393,6 +392,25 @@ std::vector<colmap::image_t> ImagesThatShareView(
     image_ids.push_back(image_id);
   }
   return image_ids;
+}
+
+size_t NumPointsInView(const colmap::Reconstruction& model,
+                       const std::vector<colmap::image_t>& image_ids,
+                       const Camera& camera,
+                       const Rigid3d& cam_from_world) {
+  std::unordered_set<colmap::point3D_t> in_view;
+  for (const colmap::image_t image_id : image_ids) {
+    for (const auto& point : model.Image(image_id).Points2D()) {
+      Eigen::Vector2d xy;
+      if (point.HasPoint3D() && IsInImage(camera,
+                                          cam_from_world,
+                                          XYZ(model.Point3D(Point3DId(point))),
+                                          &xy)) {
+        in_view.insert(Point3DId(point));
+      }
+    }
+  }
+  return in_view.size();
 }
 
 double SharedAngle(const colmap::Reconstruction& model,

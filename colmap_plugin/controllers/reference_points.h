@@ -85,6 +85,12 @@ std::vector<colmap::image_t> ImagesThatShareView(
     const Camera& camera,
     const Rigid3d& cam_from_world);
 
+// How many 3D points the pose shows that any of the images observe.
+size_t NumPointsInView(const colmap::Reconstruction& model,
+                       const std::vector<colmap::image_t>& image_ids,
+                       const Camera& camera,
+                       const Rigid3d& cam_from_world);
+
 // SharedErrors::quarter_angle of queries of this model: how far the points of a
 // quarter of an image are off together. A query should be off as its reference
 // images are, since it is seen by such a camera, and was put where their poses

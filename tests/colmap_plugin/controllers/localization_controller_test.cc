@@ -153,6 +153,35 @@ TEST_F(LocalizationControllerTest, NoisyQueryIsLookedAtAgain) {
   ExpectRight(Run({Given({2, 1})}));
 }
 
+// With a sixth of what its reference observes, a small part of the picture is
+// four degrees off, which other images' points mend.
+TEST_F(LocalizationControllerTest, UncertainPosesGetMoreReferences) {
+  const cv::Mat picture = cv::imread(scene_.image_path + "/q0.png");
+  cv::imwrite(scene_.image_path + "/crop.png", picture({140, 100, 220, 150}));
+  WriteFile(scene_.query_list_path,
+            "crop.png PINHOLE 220 150 420 420 100 80\n");
+  queries_ = ReadQueryList(scene_.query_list_path);
+  const size_t num_points = model_.Image(1).NumPoints2D();
+  for (size_t i = 0; i < num_points; ++i) {
+    if (i % 6 != 0 && model_.Image(1).Point2D(i).HasPoint3D()) {
+      model_.DeleteObservation(1, i);
+    }
+  }
+  const QueryResult result = Run({Given({1})})[0];
+  EXPECT_THAT(result.references, ElementsAre("r0.png", "r1.png", "r2.png"));
+  ASSERT_EQ(result.estimate.verdict, Verdict::kRegistered)
+      << result.estimate.reason;
+  EXPECT_LT(CenterError(result.estimate.cam_from_world, scene_.query_poses[0]),
+            0.03);
+
+  QueryReferences no_others = Given({1});
+  no_others.excluded = {2, 3, 4};
+  const QueryResult alone = Run({no_others})[0];
+  EXPECT_THAT(alone.references, ElementsAre("r0.png"));
+  EXPECT_EQ(alone.estimate.verdict, Verdict::kRejected);
+  EXPECT_THAT(alone.estimate.reason, HasSubstr("too uncertain"));
+}
+
 // Half of one query beside half of the other: what more of the map shows does
 // not decide between their poses either.
 TEST_F(LocalizationControllerTest, TwoPosesAreComparedWithMoreReferences) {

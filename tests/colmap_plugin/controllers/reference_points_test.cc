@@ -254,6 +254,22 @@ TEST(ImagesThatShareView, AreRankedByThePointsInView) {
   EXPECT_THAT(ImagesThatShareView(model, {}, *camera, pose), IsEmpty());
 }
 
+TEST(NumPointsInView, CountsEveryPointOnce) {
+  colmap::Reconstruction model = MakeSmallModel();
+  const std::unique_ptr<Camera> camera =
+      CreateCamera(MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24}));
+  const Rigid3d pose = CamFromWorld(model.Image(1));
+  const size_t num = model.NumPoints3D();
+  EXPECT_EQ(NumPointsInView(model, {1, 2}, *camera, pose), num);
+  model.DeleteObservation(1, 0);
+  EXPECT_EQ(NumPointsInView(model, {1}, *camera, pose), num - 1);
+  EXPECT_EQ(NumPointsInView(model, {1, 2}, *camera, pose), num);
+  EXPECT_EQ(NumPointsInView(model, {}, *camera, pose), 0);
+  Rigid3d away = pose;
+  away.translation.z() -= 20.0;
+  EXPECT_EQ(NumPointsInView(model, {1, 2}, *camera, away), 0);
+}
+
 // The point that the cameras of these poses see at `xys`, by least squares.
 Eigen::Vector3d Triangulate(const Camera& camera,
                             const std::vector<Rigid3d>& poses,
