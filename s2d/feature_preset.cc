@@ -65,7 +65,7 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
       {"compact",
        {{"compact_coarse", {0}, 8.0, 1024, true, 24.0f},
         {"compact_fine", {0}, 2.0, 1536, true, 45.0f},
-        1.65}},
+        2.2}},
       {"nre",
        {{"nre_coarse", {0}, 16.0, 1600, false, kTrained},
         {"nre_fine", {0}, 2.0, 1600, false, kTrained}}},

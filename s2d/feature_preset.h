@@ -30,7 +30,7 @@ struct FeaturePresetOptions {
 };
 
 // What commands use unless they are told otherwise.
-constexpr char kDefaultFeatures[] = "dense_sift";
+constexpr char kDefaultFeatures[] = "compact";
 
 // The presets that there are, separated by commas; feature_preset.cc has their
 // table.

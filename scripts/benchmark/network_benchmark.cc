@@ -1,10 +1,9 @@
 // What the networks cost: time, memory, and the share of the machine's matrix
-// product that they reach. Random weights. See README.md.
+// product that they reach. One thread, random weights. See README.md.
 //
-//   network_benchmark [--smoke] [--num_threads N] [NETWORK ...]
+//   network_benchmark [--smoke] [NETWORK ...]
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
@@ -35,17 +34,11 @@ struct Size {
   int height;
 };
 
-// Of one thread CPU seconds, which other load on the machine hardly changes; of
-// several, whose CPU seconds say nothing of how long they take, seconds.
+// CPU seconds: other load on the machine hardly changes them.
 double Seconds(const std::function<void()>& function) {
-  using Clock = std::chrono::steady_clock;
-  const std::clock_t cpu_begin = std::clock();
-  const Clock::time_point begin = Clock::now();
+  const std::clock_t begin = std::clock();
   function();
-  if (at::get_num_threads() > 1) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-  return static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
+  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
 }
 
 double Best(int num, const std::function<void()>& function) {
@@ -149,7 +142,6 @@ void Report(const Network& network,
 
 struct Options {
   bool smoke = false;  // one small image per network, to see that it runs
-  int num_threads = 1;
   std::vector<std::string> networks;
 };
 
@@ -159,11 +151,9 @@ Options ParseOptions(int argc, char** argv) {
     const std::string argument = argv[i];
     if (argument == "--smoke") {
       options.smoke = true;
-    } else if (argument == "--num_threads" && i + 1 < argc) {
-      options.num_threads = std::stoi(argv[++i]);
     } else if (argument.rfind("--", 0) == 0) {
       throw std::runtime_error("unknown option " + argument +
-                               "; expected --smoke or --num_threads N");
+                               "; expected --smoke or networks");
     } else {
       options.networks.push_back(argument);
     }
@@ -183,7 +173,7 @@ Options ParseOptions(int argc, char** argv) {
 
 void Run(const Options& options) {
   KeepFreedMemory();  // as colmap_nre does
-  at::set_num_threads(options.num_threads);
+  at::set_num_threads(1);
   at::addGlobalCallback(
       at::RecordFunctionCallback([](const at::RecordFunction& function)
                                      -> std::unique_ptr<at::ObserverContext> {
@@ -194,9 +184,8 @@ void Run(const Options& options) {
           .needsInputs(true)
           .scopes({at::RecordScope::FUNCTION}));
   const double sgemm_rate = SgemmRate();
-  std::printf("LibTorch %s, %d threads; sgemm: %.0f GFLOP/s\n",
+  std::printf("LibTorch %s, 1 thread; sgemm: %.0f GFLOP/s\n",
               TORCH_VERSION,
-              options.num_threads,
               1e-9 * sgemm_rate);
   const std::vector<Size> sizes =
       options.smoke ? std::vector<Size>{{160, 120}}

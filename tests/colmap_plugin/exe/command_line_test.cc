@@ -593,7 +593,7 @@ TEST_F(Commands, InterruptedHalfWay) {
                                       {"--query_list_path",
                                        scene_.query_list_path,
                                        "--num_probe_hypotheses",
-                                       "5000",
+                                       "50000",
                                        "--num_probe_points",
                                        "1000",
                                        "--num_threads",
