@@ -417,7 +417,8 @@ TEST_F(S2dMatcher, ReadOnlyDatabase) {
   }
   fs::permissions(database_, fs::perms(0444));
   ExpectError(RunShell(command + " s2d_matcher --database_path " + database_ +
-                       " --image_path " + folder_.path() + " --in_place 1"),
+                       " --image_path " + folder_.path() + " --in_place 1" +
+                       " --features dense_sift"),  // needs no weights
               "may not be written");
 }
 
