@@ -2,10 +2,12 @@
 # What COLMAP's mapper makes of COLMAP's keypoints with its own matches and with
 # those of s2d_matcher, merged with several radii, beside surveyed poses.
 #
-#   reconstruction_study.sh SCENE OUTPUT_FOLDER [SNAP,MERGE...]
+#   [FEATURES=dense_sift] reconstruction_study.sh SCENE OUTPUT_FOLDER \
+#     [SNAP,MERGE...]
 #
-# SCENE: a folder such as ../shared/datasets/fountain; SNAP,MERGE: radii in
-# cells, by default several. OUTPUT_FOLDER, new, gets databases and models.
+# FEATURES: a preset. SCENE: a folder such as ../shared/datasets/fountain;
+# SNAP,MERGE: radii in cells, by default several. OUTPUT_FOLDER, new, gets
+# databases and models.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -54,6 +56,7 @@ map "$output/sift.db"
 for pair in "${radii[@]}"; do
   "$bin/colmap_nre" s2d_matcher --database_path "$output/keypoints.db" \
     --image_path "$scene/images" --output_database_path "$output/$pair.db" \
+    --features "${FEATURES:-dense_sift}" \
     --both_directions 1 --raw_matches_path "$output/raw_matches" \
     --Merging.snap_radius_cells "${pair%,*}" \
     --Merging.merge_radius_cells "${pair#*,}" 2>>"$output/matching.log"
