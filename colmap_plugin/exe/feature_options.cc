@@ -1,6 +1,6 @@
 #include "colmap_plugin/exe/feature_options.h"
 
-#include "nre/freed_memory.h"
+#include "s2d/freed_memory.h"
 
 namespace nre {
 

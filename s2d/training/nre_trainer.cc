@@ -15,7 +15,7 @@
 #include <ATen/Parallel.h>
 
 #include "nre/error.h"
-#include "nre/freed_memory.h"
+#include "s2d/freed_memory.h"
 #include "s2d/networks/module.h"
 #include "s2d/training/trainer.h"
 

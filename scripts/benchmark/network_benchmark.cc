@@ -21,7 +21,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
-#include "nre/freed_memory.h"
+#include "s2d/freed_memory.h"
 #include "s2d/networks/network.h"
 #include "s2d/safetensors.h"
 #include "tests/testing/seeded_weights.h"

@@ -21,7 +21,7 @@
 #include <opencv2/core/utility.hpp>
 #include <unistd.h>
 
-#include "nre/freed_memory.h"
+#include "s2d/freed_memory.h"
 #include "s2d/visualization.h"
 #include "scripts/benchmark/rendered_query.h"
 #include "scripts/benchmark/vgg16.h"
@@ -245,7 +245,7 @@ Options ReadOptions(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--smoke") {
-      options = {1, 600, 400, 300, 64, 48};
+      options = {1, 600, 400, 300, 64, 48, options.features};
     } else if (argument == "--repetitions" && i + 1 < argc) {
       options.repetitions = std::max(1, std::stoi(argv[++i]));
     } else if (argument == "--features" && i + 1 < argc) {
