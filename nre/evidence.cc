@@ -5,6 +5,7 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -111,9 +112,34 @@ void FindSupportWithin(double radius,
 
 // How well the maps determine a pose at one sigma; zero where they do not.
 struct Uncertainty {
-  Eigen::MatrixXd covariance;           // H^-1 J H^-1
+  Eigen::MatrixXd covariance;
   Eigen::VectorXd posterior_variances;  // the diagonal of H^-1
 };
+
+// The sum of a block's terms of Eq. 9.
+struct BlockTerms {
+  Eigen::VectorXd gradient;
+  Eigen::MatrixXd hessian;
+};
+
+// H C H, with C the jackknife's covariance of the pose: of where a Newton step
+// on all blocks but one leads, for each of them. Empty if the others do not
+// determine the pose.
+std::optional<Eigen::MatrixXd> JackknifeScatter(
+    const Eigen::MatrixXd& hessian, const std::map<Block, BlockTerms>& blocks) {
+  Eigen::MatrixXd scatter =
+      Eigen::MatrixXd::Zero(hessian.rows(), hessian.rows());
+  for (const auto& [_, block] : blocks) {
+    const Eigen::LLT<Eigen::MatrixXd> others(hessian - block.hessian);
+    if (others.info() != Eigen::Success) {
+      return std::nullopt;
+    }
+    const Eigen::VectorXd step = hessian * others.solve(block.gradient);
+    scatter += step * step.transpose();
+  }
+  const double num_blocks = static_cast<double>(blocks.size());
+  return (num_blocks - 1.0) / num_blocks * scatter;
+}
 
 Uncertainty UncertaintyAt(double sigma,
                           const Camera& camera,
@@ -136,31 +162,32 @@ Uncertainty UncertaintyAt(double sigma,
   uncertainty.posterior_variances =
       cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
-  std::map<Block, Eigen::VectorXd> block_gradients;
+  std::map<Block, BlockTerms> blocks;
   std::vector<Eigen::MatrixXd> quarters(4, Eigen::MatrixXd::Zero(size, 2));
   Eigen::Vector2d xy;
   for (size_t i = 0; i < points_in_world.size(); ++i) {
     if (!terms.gradients.col(i).isZero(0.0) &&
         camera.Project(cam_from_world * points_in_world[i], &xy, nullptr)) {
-      block_gradients
-          .try_emplace(BlockOf(map_from_image * xy),
-                       Eigen::VectorXd::Zero(size))
-          .first->second += terms.gradients.col(i);
+      BlockTerms& block = blocks
+                              .try_emplace(BlockOf(map_from_image * xy),
+                                           BlockTerms{zero.col(0), zero})
+                              .first->second;
+      block.gradient += terms.gradients.col(i);
+      block.hessian += terms.hessians.middleCols(size * i, size);
       quarters[2 * (2.0 * xy.y() > camera.Height()) +
                (2.0 * xy.x() > camera.Width())] +=
           terms.by_displacement.middleCols<2>(2 * i);
     }
   }
-  Eigen::MatrixXd scatter = zero;
-  for (const auto& [_, gradient] : block_gradients) {
-    scatter += gradient * gradient.transpose();
-  }
-  // So many of the blocks' degrees of freedom went into the pose.
-  const double num_blocks = static_cast<double>(block_gradients.size());
-  if (num_blocks <= size) {
+  if (static_cast<Eigen::Index>(blocks.size()) <= size) {
     return uncertainty;
   }
-  scatter *= num_blocks / (num_blocks - size);
+  const std::optional<Eigen::MatrixXd> jackknife =
+      JackknifeScatter(hessian, blocks);
+  if (!jackknife) {
+    return uncertainty;
+  }
+  Eigen::MatrixXd scatter = *jackknife;
   // A prior's gradient scatters as much as its information says.
   scatter.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
   // H^-1 H H^-1 = H^-1.
@@ -440,8 +467,8 @@ void JudgeEvidence(const Camera& camera,
 
   if (estimate->covariance.isZero(0.0)) {
     return reject(
-        "the maps do not determine the pose: the Hessian of their cost is not "
-        "positive definite");
+        "the maps do not determine the pose: the Hessian of their cost, or "
+        "of all but one place's, is not positive definite");
   }
   // Where the maps hardly determine the pose, its scatter is not to be trusted.
   const auto trace = [&](int first) {

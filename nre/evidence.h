@@ -99,24 +99,29 @@ bool MayBeMirrored(const PoseEstimate& estimate);
 void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate);
 
 // Covariance of (rotation vector, translation) of a left perturbation of the
-// pose at a minimum of Eq. 9: H^-1 J H^-1, with H the exact Hessian at a sigma
-// of one, two or four cells, if these are at most `max_sigma`, and J the sum of
-// the outer products of the gradients of blocks of points that lie close
-// together in the image, whose errors are not independent. It holds whether or
-// not the maps know how uncertain they are (Huber, "The behavior of maximum
-// likelihood estimates under nonstandard conditions", 1967; Liang & Zeger,
-// Biometrika 1986, for dependent groups). A hundredth of H^-1 is added for what
-// the maps do not determine at all, J is multiplied by
-// `shared_errors.covariance_factor`, and s^2 A A^T is added to it for every
-// quarter of the image: if all its points are displaced by d, the gradient
-// changes by A d, and d ~ N(0, s^2 I) is what `shared_errors` speak of. Of the
-// sigmas that one counts which determines the rotation best: a wide kernel
-// blurs sharp maps, and with a narrow one the Hessian of ragged maps is hardly
-// positive definite. Zero if it is so at none, or if there are too few blocks.
-// With an unknown focal length, the last of seven rows is its logarithm.
-// `posterior_variances`, if not null, receives the diagonal of H^-1 at the
-// smallest sigma where H is positive definite, the variances if Eq. 9 were the
-// logarithm of a probability; or zero.
+// pose at a minimum of Eq. 9, with H its exact Hessian at a sigma of one, two
+// or four cells, if these are at most `max_sigma`: by the jackknife, from how
+// the pose moves, by a Newton step, if one block of points is left out. These
+// are points that lie close together in the image, whose errors are not
+// independent. It holds whether or not the maps know how uncertain they are,
+// and if few blocks, or only one, decide where the pose is: these the pose fits
+// whether they are right or not, so that residuals tell too little of them
+// (MacKinnon & White, "Some heteroskedasticity-consistent covariance matrix
+// estimators with improved finite sample properties", 1985: HC3; Bell &
+// McCaffrey, "Bias reduction in standard errors for linear regression with
+// multi-stage samples", 2002, for dependent groups). A hundredth of H^-1 is
+// added for what the maps do not determine at all, the sum is multiplied by
+// `shared_errors.covariance_factor`, and s^2 H^-1 A A^T H^-1 is added to it for
+// every quarter of the image: if all its points are displaced by d, the
+// gradient changes by A d, and d ~ N(0, s^2 I) is what `shared_errors` speak
+// of. Of the sigmas that one counts which determines the rotation best: a wide
+// kernel blurs sharp maps, and with a narrow one the Hessian of ragged maps is
+// hardly positive definite. Zero if at none it is so, of all blocks and without
+// any one of them, or if there are too few blocks. With an unknown focal
+// length, the last of seven rows is its logarithm. `posterior_variances`, if
+// not null, receives the diagonal of H^-1 at the smallest sigma where H is
+// positive definite, the variances if Eq. 9 were the logarithm of a
+// probability; or zero.
 Eigen::MatrixXd PoseCovariance(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

@@ -194,6 +194,7 @@ Eigen::MatrixXd JointHessian(
   if (terms != nullptr) {
     terms->gradients.setZero(size, points_in_world.size());
     terms->by_displacement.setZero(size, 2 * points_in_world.size());
+    terms->hessians.setZero(size, size * points_in_world.size());
   }
   const Eigen::Vector2d principal_point =
       priors.focal_length ? PrincipalPoint(camera) : Eigen::Vector2d::Zero();
@@ -224,6 +225,8 @@ Eigen::MatrixXd JointHessian(
       const auto by_pose = jacobian.leftCols(size).transpose();
       terms->gradients.col(i) = by_pose * loss.Gradient();
       terms->by_displacement.middleCols<2>(2 * i) = by_pose * loss.hessian;
+      terms->hessians.middleCols(size * i, size) =
+          by_pose * loss.hessian * jacobian.leftCols(size);
     }
   }
   hessian.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);

@@ -21,6 +21,7 @@ struct PointTerms {
   // Derivatives of the gradients by where the map lies (map cells), [6 or 7,
   // 2 N], up to their sign.
   Eigen::MatrixXd by_displacement;
+  Eigen::MatrixXd hessians;  // [6, 6 N] or [7, 7 N]
 };
 
 // Exact Hessian of the sum of Eq. 9 over all points at `sigma` (map cells) plus

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -431,14 +433,21 @@ TEST(EstimatePose, RegistersTheClearlyBetterOfTwoPoses) {
   }
 }
 
+// The left perturbation that leads from one pose to the other.
+Eigen::Matrix<double, 6, 1> Perturbation(const Rigid3d& from,
+                                         const Rigid3d& to) {
+  const Rigid3d difference = to * from.Inverse();
+  const Eigen::AngleAxisd rotation(difference.rotation);
+  Eigen::Matrix<double, 6, 1> perturbation;
+  perturbation << rotation.angle() * rotation.axis(), difference.translation;
+  return perturbation;
+}
+
 // e^T C^-1 e of the left perturbation e that leads from a pose to the true one.
 double NormalisedErrorSquared(const Rigid3d& pose,
                               const Rigid3d& truth,
                               const Eigen::MatrixXd& covariance) {
-  const Rigid3d difference = truth * pose.Inverse();
-  const Eigen::AngleAxisd rotation(difference.rotation);
-  Eigen::Matrix<double, 6, 1> error;
-  error << rotation.angle() * rotation.axis(), difference.translation;
+  const Eigen::Matrix<double, 6, 1> error = Perturbation(pose, truth);
   return error.dot(covariance.llt().solve(error));
 }
 
@@ -465,6 +474,93 @@ TEST(PoseCovariance, NormalisedErrorSquaredHasMeanSix) {
   }
   RecordProperty("mean", std::to_string(sum / kNumSeeds));
   EXPECT_NEAR(sum / kNumSeeds, 6.0, 1.5);
+}
+
+// Against poses that are optimised without one block after the other.
+TEST(PoseCovariance, IsTheJackknifeOverBlocks) {
+  constexpr double kBlockCells = 8.0;
+  Random random(6200);
+  const SyntheticQuery query(60, 20.0, &random);
+  const std::unique_ptr<LossMaps> fine =
+      GaussianFineMaps(query.Observe(1.0, 0.0, &random), kFineStride, 1.0)
+          .Compute(query.xys);
+  GncOptions options;
+  options.sigmas = {1.0};
+  const auto refine = [&](const std::vector<Eigen::Vector3d>& points,
+                          const LossMaps& maps) {
+    Rigid3d pose = query.cam_from_world;
+    RefinePoseGnc(query.camera, points, maps, options, &pose);
+    return pose;
+  };
+  const Rigid3d pose = refine(query.points, *fine);
+
+  std::map<std::pair<int, int>, std::vector<size_t>> blocks;
+  for (size_t i = 0; i < query.points.size(); ++i) {
+    Eigen::Vector2d xy;
+    query.camera.Project(pose * query.points[i], &xy, nullptr);
+    const Eigen::Vector2d block =
+        fine->geometry().map_from_image * xy / kBlockCells;
+    blocks[{std::floor(block.x()), std::floor(block.y())}].push_back(i);
+  }
+  Eigen::MatrixXd expected = Eigen::MatrixXd::Zero(6, 6);
+  for (const auto& [_, left_out] : blocks) {
+    std::vector<Eigen::Vector3d> points = query.points;
+    for (const size_t i : left_out) {
+      // Behind the camera, where a point's term is constant.
+      points[i] = pose.Inverse() * Eigen::Vector3d(0.0, 0.0, -1.0);
+    }
+    const Eigen::Matrix<double, 6, 1> difference =
+        Perturbation(pose, refine(points, *fine));
+    expected += difference * difference.transpose();
+  }
+  expected *= (blocks.size() - 1.0) / blocks.size();
+  const Eigen::MatrixXd covariance =
+      PoseCovariance(query.camera, query.points, *fine, Priors(), pose);
+  ASSERT_FALSE(covariance.isZero(0.0));
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_NEAR(covariance(i, i) / expected(i, i), 1.0, 0.15) << i;
+  }
+}
+
+// All points lie on a plane that is seen in a small part of the image, and
+// hardly tell turning from moving, but for those in one place in front of it,
+// which are found somewhere else.
+TEST(PoseCovariance, KnowsThatAPoseRestsOnOnePlace) {
+  constexpr double kDepth = 10.0;
+  constexpr int kNumInFront = 3;
+  for (int seed = 0; seed < 5; ++seed) {
+    Random random(6300 + seed);
+    SyntheticQuery query(60, 20.0, &random);
+    const double focal_length = query.camera.MeanFocalLength();
+    for (size_t i = 0; i < query.points.size(); ++i) {
+      const bool in_front = i < kNumInFront;
+      const Eigen::Vector2d xy(random.Uniform(-50.0, 50.0),
+                               random.Uniform(-50.0, 50.0));
+      const double depth = in_front ? 0.5 * kDepth : kDepth;
+      const Eigen::Vector3d ray(
+          (in_front ? 0.02 * xy.x() : xy.x()) / focal_length,
+          (in_front ? 0.02 * xy.y() : xy.y()) / focal_length,
+          1.0);
+      query.points[i] = query.cam_from_world.Inverse() * (depth * ray);
+      query.camera.Project(
+          query.cam_from_world * query.points[i], &query.xys[i], nullptr);
+    }
+    std::vector<Eigen::Vector2d> observed = query.Observe(0.3, 0.0, &random);
+    for (int i = 0; i < kNumInFront; ++i) observed[i].x() += 4.0;
+    const std::unique_ptr<LossMaps> fine =
+        GaussianFineMaps(observed, kFineStride, 1.0).Compute(query.xys);
+    Rigid3d pose = query.cam_from_world;
+    RefinePoseGnc(query.camera, query.points, *fine, GncOptions::Fine(), &pose);
+    const double error_deg = RotationErrorDeg(pose, query.cam_from_world);
+    const Eigen::MatrixXd covariance =
+        PoseCovariance(query.camera, query.points, *fine, Priors(), pose);
+    EXPECT_GT(error_deg, 0.3);
+    if (!covariance.isZero(0.0)) {
+      EXPECT_GT(
+          std::sqrt(covariance.topLeftCorner<3, 3>().trace()) * 180.0 / M_PI,
+          0.5 * error_deg);
+    }
+  }
 }
 
 // Maps that are off by as much in all of a quarter of the image.
