@@ -22,7 +22,9 @@ constexpr double kMinAlternativeShare = 0.2;
 // Another pose that explains so much is found with this share of the samples.
 constexpr double kAlternativeSamples = 0.1;
 
-constexpr int kMaxNumAlternatives = 4;
+// A facade of equal bays has as many poses as bays. Whoever stops at the first
+// few may take the best of these for the best of all.
+constexpr size_t kMaxNumAlternatives = 16;
 
 // Cells of the fine maps that the refinement on more points may move any point
 // by. The verdict is that of the pose before.
@@ -108,7 +110,8 @@ class Estimator {
 
   // Looks for other poses in what the coarse maps say beside the estimate. The
   // one that is clearly better becomes the estimate, and it is registered only
-  // if it is clearly better than all others.
+  // if it is clearly better than all others, and these are not too many to be
+  // looked at.
   void CompareWithAlternatives(NreEstimationOptions options,
                                const LossMaps& coarse,
                                ExplainedPose* best) const {
@@ -159,6 +162,11 @@ class Estimator {
     for (const ExplainedPose& other : others) {
       JudgeAlternative(other, best);
       best->estimate.alternatives.push_back(other.estimate.cam_from_world);
+    }
+    if (others.size() == kMaxNumAlternatives &&
+        best->estimate.verdict == Verdict::kRegistered) {
+      best->estimate.verdict = Verdict::kRejected;
+      best->estimate.reason = "too many other poses explain the query";
     }
   }
 

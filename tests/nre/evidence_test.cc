@@ -433,6 +433,79 @@ TEST(EstimatePose, RegistersTheClearlyBetterOfTwoPoses) {
   }
 }
 
+// A facade of equal bays: every point looks as it does in all of these places.
+using Places = std::vector<std::vector<Eigen::Vector2d>>;
+
+class RepeatedFineMaps : public FineMapSource {
+ public:
+  explicit RepeatedFineMaps(const Places& places) : places_(places) {}
+
+  std::unique_ptr<LossMaps> Compute(
+      const std::vector<Eigen::Vector2d>& xy_image) const override {
+    std::vector<Eigen::Vector2d> nearest;
+    for (size_t i = 0; i < places_.size(); ++i) {
+      nearest.push_back(*std::min_element(places_[i].begin(),
+                                          places_[i].end(),
+                                          [&](const auto& a, const auto& b) {
+                                            return (a - xy_image[i]).norm() <
+                                                   (b - xy_image[i]).norm();
+                                          }));
+    }
+    return GaussianFineMaps(nearest, kFineStride, 1.0).Compute(xy_image);
+  }
+
+ private:
+  const Places places_;
+};
+
+SparseLossMaps RepeatedCoarseMaps(const Places& places) {
+  const LossMaps::Geometry geometry =
+      SyntheticQuery::MapGeometry(kCoarseStride);
+  std::vector<WeightMap> maps;
+  for (const std::vector<Eigen::Vector2d>& of_point : places) {
+    WeightMap map(geometry.width, geometry.height);
+    for (const Eigen::Vector2d& xy : of_point) {
+      const WeightMap one = GaussianWeights(
+          geometry.width, geometry.height, geometry.map_from_image * xy, 1.0);
+      for (size_t k = 0; k < one.weights.size(); ++k) {
+        map.weights[k] = std::max(map.weights[k], one.weights[k]);
+      }
+    }
+    maps.push_back(map);
+  }
+  return ToSparse(maps, geometry.map_from_image);
+}
+
+TEST(EstimatePose, FindsThePosesOfAllEqualBays) {
+  constexpr int kNumBays = 7;
+  constexpr double kBayPx = 90.0;
+  constexpr double kDepth = 8.0;
+  Random random(6400);
+  SyntheticQuery query(0, 20.0, &random);
+  Places places;
+  for (int i = 0; i < 300; ++i) {
+    // So wide that all poses see as much.
+    const double margin = 0.5 * (kNumBays - 1) * kBayPx;
+    const Eigen::Vector2d xy(random.Uniform(-margin, query.kWidth + margin),
+                             random.Uniform(20.0, query.kHeight - 20.0));
+    query.Add(xy, kDepth);
+    places.emplace_back();
+    for (int bay = 0; bay < kNumBays; ++bay) {
+      places.back().push_back(xy + Eigen::Vector2d(bay * kBayPx - margin, 0.0));
+    }
+  }
+  const PoseEstimate estimate = EstimatePose(query.camera,
+                                             query.points,
+                                             RepeatedCoarseMaps(places),
+                                             RepeatedFineMaps(places),
+                                             NreEstimationOptions(),
+                                             0);
+  EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+  EXPECT_NE(estimate.reason.find("another pose"), std::string::npos)
+      << estimate.reason;
+  EXPECT_EQ(estimate.alternatives.size(), kNumBays - 1);
+}
+
 // The left perturbation that leads from one pose to the other.
 Eigen::Matrix<double, 6, 1> Perturbation(const Rigid3d& from,
                                          const Rigid3d& to) {
