@@ -8,6 +8,7 @@
 
 #include "nre/evidence.h"
 #include "nre/gnc.h"
+#include "nre/msac.h"
 #include "nre/pose_evaluation.h"
 
 namespace nre {
@@ -29,6 +30,17 @@ constexpr double kSame = 0.1;
 
 constexpr int kNumDirections = 2;
 constexpr double kSteps[] = {-8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0};
+
+// The valley bends, but poses through three peaks lie all along it. They show
+// the points at hardly other places, and must still count as distinct.
+MsacOptions SamplingAlongTheValley() {
+  MsacOptions options;
+  options.num_hypotheses = 500;
+  options.sampling_share = 1.0;
+  options.max_num_poses = 10;
+  options.min_distance_cells = 0.3;
+  return options;
+}
 
 // Median distance of the points in the image; 0 if there are none.
 double DepthInView(const Camera& camera,
@@ -77,25 +89,33 @@ std::vector<NearbyMinimum> FindNearbyMinima(
       accepted.asDiagonal() *
       PoseHessian(camera, points_in_world, fine, kSigma, cam_from_world) *
       accepted.asDiagonal());
-  GncOptions options;
-  options.sigmas = {1.0, 0.8, 0.6};
+  std::vector<Rigid3d> starts;
   for (int k = 0; k < kNumDirections; ++k) {
     if (0.5 * curvatures.eigenvalues()[k] > kWellDetermined) break;
     const Vector6d direction =
         accepted.asDiagonal() * curvatures.eigenvectors().col(k);
     for (const double step : kSteps) {
-      Rigid3d pose = PerturbPose(step * direction, cam_from_world);
-      const bool converged =
-          RefinePoseGnc(camera, points_in_world, fine, options, &pose)
-              .converged;
-      const auto is_same = [&](const NearbyMinimum& minimum) {
-        return Difference(minimum.cam_from_world, pose)
-                   .cwiseQuotient(accepted)
-                   .norm() < kSame;
-      };
-      if (converged && std::none_of(minima.begin(), minima.end(), is_same)) {
-        minima.push_back(at(pose));
-      }
+      starts.push_back(PerturbPose(step * direction, cam_from_world));
+    }
+  }
+  if (!starts.empty()) {
+    for (const PoseHypothesis& hypothesis : SamplePosesMsac(
+             camera, points_in_world, fine, SamplingAlongTheValley(), 0)) {
+      starts.push_back(hypothesis.cam_from_world);
+    }
+  }
+  GncOptions options;
+  options.sigmas = {1.0, 0.8, 0.6};
+  for (Rigid3d& pose : starts) {
+    const bool converged =
+        RefinePoseGnc(camera, points_in_world, fine, options, &pose).converged;
+    const auto is_same = [&](const NearbyMinimum& minimum) {
+      return Difference(minimum.cam_from_world, pose)
+                 .cwiseQuotient(accepted)
+                 .norm() < kSame;
+    };
+    if (converged && std::none_of(minima.begin(), minima.end(), is_same)) {
+      minima.push_back(at(pose));
     }
   }
   return minima;

@@ -21,8 +21,9 @@ struct NearbyMinimum {
 
 // `cam_from_world`, which is one of them, and the other minima that GNC reaches
 // from starts along the two directions in which the fine maps determine it
-// least: by up to eight times what a registered pose may be off. None where the
-// maps determine it well, so that this costs little for all but a few queries.
+// least, by up to eight times what a registered pose may be off, and from
+// sampled poses. None where the maps determine it well, so that this costs
+// little for all but a few queries. Deterministic.
 // Deeper ones are not better: of blurred pictures, GNC's own is more exact.
 std::vector<NearbyMinimum> FindNearbyMinima(
     const Camera& camera,
