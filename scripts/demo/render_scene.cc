@@ -162,7 +162,7 @@ void WriteLists(const std::string& folder,
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
+  if (argc != 2 || argv[1][0] == '-') {
     std::cerr << "usage: render_scene OUTPUT_FOLDER\n";
     return 1;
   }
