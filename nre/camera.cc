@@ -1,5 +1,6 @@
 #include "nre/camera.h"
 
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
@@ -86,39 +87,108 @@ bool PinholeCamera::Unproject(const Eigen::Vector2d& xy,
   return true;
 }
 
-ScaledCamera::ScaledCamera(const Camera& camera, double scale)
-    : ScaledCamera(camera, PrincipalPoint(camera), scale) {}
+CorrectedCamera::CorrectedCamera(const Camera& camera,
+                                 const CameraCorrection& correction)
+    : CorrectedCamera(camera, PrincipalPoint(camera), correction) {}
 
-bool ScaledCamera::Project(const Eigen::Vector3d& point_in_cam,
-                           Eigen::Vector2d* xy,
-                           Eigen::Matrix<double, 2, 3>* jacobian) const {
-  if (!camera_->Project(point_in_cam, xy, jacobian)) {
+CorrectedCamera::CorrectedCamera(const Camera& camera,
+                                 const Eigen::Vector2d& principal_point,
+                                 const CameraCorrection& correction)
+    : camera_(&camera),
+      principal_point_(principal_point),
+      correction_(correction),
+      radial_per_px2_(correction.radial /
+                      (camera.MeanFocalLength() * camera.MeanFocalLength())) {}
+
+bool CorrectedCamera::Correct(const Eigen::Vector2d& xy,
+                              Eigen::Vector2d* corrected) const {
+  const Eigen::Vector2d from_center = xy - principal_point_;
+  const double distortion = radial_per_px2_ * from_center.squaredNorm();
+  *corrected = principal_point_ + correction_.shift +
+               correction_.focal_scale * (1.0 + distortion) * from_center;
+  return 1.0 + 3.0 * distortion > 0.0 && corrected->allFinite();
+}
+
+bool CorrectedCamera::Project(const Eigen::Vector3d& point_in_cam,
+                              Eigen::Vector2d* xy,
+                              Eigen::Matrix<double, 2, 3>* jacobian) const {
+  return Project(point_in_cam, xy, jacobian, nullptr);
+}
+
+bool CorrectedCamera::Project(const Eigen::Vector3d& point_in_cam,
+                              Eigen::Vector2d* xy,
+                              Eigen::Matrix<double, 2, 3>* jacobian,
+                              ByCorrection* by_correction) const {
+  Eigen::Vector2d given;
+  if (!camera_->Project(point_in_cam, &given, jacobian) ||
+      !Correct(given, xy)) {
     return false;
   }
-  *xy = principal_point_ + scale_ * (*xy - principal_point_);
+  const Eigen::Vector2d from_center = given - principal_point_;
+  const double distortion = radial_per_px2_ * from_center.squaredNorm();
   if (jacobian != nullptr) {
-    *jacobian *= scale_;
+    if (radial_per_px2_ != 0.0) {
+      *jacobian =
+          ((1.0 + distortion) * Eigen::Matrix2d::Identity() +
+           2.0 * radial_per_px2_ * from_center * from_center.transpose()) *
+          jacobian->eval();
+    }
+    *jacobian *= correction_.focal_scale;
   }
-  return xy->allFinite();
+  if (by_correction != nullptr) {
+    const double focal_length = camera_->MeanFocalLength();
+    by_correction->col(0) =
+        correction_.focal_scale * (1.0 + distortion) * from_center;
+    by_correction->middleCols<2>(1).setIdentity();
+    by_correction->col(3) = correction_.focal_scale *
+                            from_center.squaredNorm() /
+                            (focal_length * focal_length) * from_center;
+  }
+  return true;
 }
 
-void ScaledCamera::ProjectMany(const double* xs_in_cam,
-                               const double* ys_in_cam,
-                               const double* zs_in_cam,
-                               int num,
-                               double* xs,
-                               double* ys) const {
+void CorrectedCamera::ProjectMany(const double* xs_in_cam,
+                                  const double* ys_in_cam,
+                                  const double* zs_in_cam,
+                                  int num,
+                                  double* xs,
+                                  double* ys) const {
   camera_->ProjectMany(xs_in_cam, ys_in_cam, zs_in_cam, num, xs, ys);
+  Eigen::Vector2d corrected;
   for (int i = 0; i < num; ++i) {
-    xs[i] = principal_point_.x() + scale_ * (xs[i] - principal_point_.x());
-    ys[i] = principal_point_.y() + scale_ * (ys[i] - principal_point_.y());
+    if (!Correct({xs[i], ys[i]}, &corrected)) {
+      corrected.setConstant(std::numeric_limits<double>::quiet_NaN());
+    }
+    xs[i] = corrected.x();
+    ys[i] = corrected.y();
   }
 }
 
-bool ScaledCamera::Unproject(const Eigen::Vector2d& xy,
-                             Eigen::Vector3d* bearing) const {
-  return camera_->Unproject(principal_point_ + (xy - principal_point_) / scale_,
-                            bearing);
+bool CorrectedCamera::Unproject(const Eigen::Vector2d& xy,
+                                Eigen::Vector3d* bearing) const {
+  constexpr int kMaxNumSteps = 50;
+  constexpr double kTolerance = 1e-12;
+  const Eigen::Vector2d distorted =
+      (xy - principal_point_ - correction_.shift) / correction_.focal_scale;
+  const double radius = distorted.norm();
+  if (radial_per_px2_ == 0.0 || radius == 0.0) {
+    return camera_->Unproject(principal_point_ + distorted, bearing);
+  }
+  // Newton's steps for r (1 + k r^2) = radius.
+  double r = radius;
+  for (int i = 0; i < kMaxNumSteps; ++i) {
+    const double slope = 1.0 + 3.0 * radial_per_px2_ * r * r;
+    const double step = (r + radial_per_px2_ * r * r * r - radius) / slope;
+    r -= step;
+    if (!(slope > 0.0)) {
+      return false;
+    }
+    if (std::abs(step) <= kTolerance * radius) {
+      return camera_->Unproject(principal_point_ + r / radius * distorted,
+                                bearing);
+    }
+  }
+  return false;
 }
 
 // x_flipped = width - x, for a point whose own x is flipped as well.

@@ -1,6 +1,7 @@
 // Cameras as the estimator sees them: an abstract projection with Jacobian.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include <Eigen/Core>
@@ -73,29 +74,49 @@ class PinholeCamera : public Camera {
   double fx_, fy_, cx_, cy_;
 };
 
-// A camera with another focal length. In all of COLMAP's models but the
-// panorama an image position is the principal point plus the focal length(s)
-// times a distorted normalised position, so that another focal length scales
-// the image about the principal point; the ratio of fx and fy and the
-// distortion stay.
-class ScaledCamera : public Camera {
+// How a camera's image differs from what its parameters say: its focal length
+// is `focal_scale` times as long, its principal point lies elsewhere by `shift`
+// (px), and it has a radial distortion on top of its own.
+struct CameraCorrection {
+  double focal_scale = 1.0;
+  Eigen::Vector2d shift = Eigen::Vector2d::Zero();
+  double radial = 0.0;  // 1 + radial r^2, r in focal lengths of the camera
+
+  bool IsNone() const {
+    return focal_scale == 1.0 && shift.isZero(0.0) && radial == 0.0;
+  }
+};
+
+// A corrected camera. In all of COLMAP's models but the panorama an image
+// position is the principal point c plus the focal length(s) times a distorted
+// normalised position, so that a correction is one of the image:
+// c + shift + focal_scale (1 + radial |xy - c|^2 / f^2) (xy - c), with f the
+// mean focal length of the camera given. The ratio of fx and fy stays.
+class CorrectedCamera : public Camera {
  public:
-  // Keeps the reference. Its focal length is `scale` > 0 times that of
-  // `camera`, which must see the point (0, 0, 1): its principal point.
-  ScaledCamera(const Camera& camera, double scale);
-  ScaledCamera(const Camera& camera,
-               const Eigen::Vector2d& principal_point,
-               double scale)
-      : camera_(&camera), principal_point_(principal_point), scale_(scale) {}
+  // d(xy) by ln(focal_scale), shift and radial.
+  using ByCorrection = Eigen::Matrix<double, 2, 4>;
+
+  // Keeps the reference. focal_scale > 0; `camera` must see the point (0, 0,
+  // 1): its principal point.
+  CorrectedCamera(const Camera& camera, const CameraCorrection& correction);
+  CorrectedCamera(const Camera& camera,
+                  const Eigen::Vector2d& principal_point,
+                  const CameraCorrection& correction);
 
   int Width() const override { return camera_->Width(); }
   int Height() const override { return camera_->Height(); }
   double MeanFocalLength() const override {
-    return scale_ * camera_->MeanFocalLength();
+    return correction_.focal_scale * camera_->MeanFocalLength();
   }
+  // Nothing has an image beyond where the distortion turns back.
   bool Project(const Eigen::Vector3d& point_in_cam,
                Eigen::Vector2d* xy,
                Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  bool Project(const Eigen::Vector3d& point_in_cam,
+               Eigen::Vector2d* xy,
+               Eigen::Matrix<double, 2, 3>* jacobian,
+               ByCorrection* by_correction) const;
   void ProjectMany(const double* xs_in_cam,
                    const double* ys_in_cam,
                    const double* zs_in_cam,
@@ -105,15 +126,33 @@ class ScaledCamera : public Camera {
   bool Unproject(const Eigen::Vector2d& xy,
                  Eigen::Vector3d* bearing) const override;
 
-  // d(xy) / d(ln scale) at an image position.
-  Eigen::Vector2d LogScaleJacobian(const Eigen::Vector2d& xy) const {
-    return xy - principal_point_;
+ private:
+  // The position that corresponds to `xy` of the camera given. Returns false
+  // for one that has none.
+  bool Correct(const Eigen::Vector2d& xy, Eigen::Vector2d* corrected) const;
+
+  const Camera* camera_;
+  Eigen::Vector2d principal_point_;
+  CameraCorrection correction_;
+  double radial_per_px2_;
+};
+
+// The camera, corrected if there is anything to correct. Keeps the reference.
+class CameraOf {
+ public:
+  CameraOf(const Camera& camera, const CameraCorrection& correction)
+      : camera_(&camera) {
+    if (!correction.IsNone()) {
+      corrected_.emplace(camera, correction);
+    }
+  }
+  operator const Camera&() const {
+    return corrected_ ? static_cast<const Camera&>(*corrected_) : *camera_;
   }
 
  private:
   const Camera* camera_;
-  Eigen::Vector2d principal_point_;
-  double scale_;
+  std::optional<CorrectedCamera> corrected_;
 };
 
 // The camera of a picture that is flipped left to right.

@@ -5,14 +5,14 @@
 #include <iterator>
 #include <limits>
 #include <map>
-#include <optional>
 #include <set>
 #include <sstream>
 #include <utility>
 
 #include <Eigen/Cholesky>
 
-#include "nre/joint_estimation.h"
+#include "nre/gnc.h"
+#include "nre/joint_hessian.h"
 #include "nre/peaks.h"
 
 namespace nre {
@@ -26,25 +26,18 @@ constexpr double kMaxLogSignTest = -3.0;
 // Fewer are no evidence, however unlikely: they may all lie on one object.
 constexpr int kMinSupport = 12;
 
+// A prior that the maps contradict more than this is wrong, or the pose is: one
+// in a thousand right ones (chi-square, three and two degrees of freedom).
+constexpr double kMaxPositionDistance = 16.27;
+constexpr double kMaxGravityDistance = 13.82;
+
 // Two poses are compared in blocks of so many map cells. One explains a block
 // that the other does not if it gains so much more (nats a point).
 constexpr double kComparedCells = 12.0;
 constexpr double kMinGainDifference = 4.0;
 
-// Points within a block of so many map cells see the same patch of the query;
-// together they are one piece of evidence.
-constexpr double kBlockCells = 8.0;
-
 double LogBinomial(int n, int k) {
   return std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0);
-}
-
-using Block = std::pair<int, int>;
-
-// The block that a position on the map falls into.
-Block BlockOf(const Eigen::Vector2d& p, double cells = kBlockCells) {
-  return {static_cast<int>(std::floor(p.x() / cells)),
-          static_cast<int>(std::floor(p.y() / cells))};
 }
 
 // Number of different blocks that positions on the map fall into.
@@ -110,100 +103,6 @@ void FindSupportWithin(double radius,
                      m);
 }
 
-// How well the maps determine a pose at one sigma; zero where they do not.
-struct Uncertainty {
-  Eigen::MatrixXd covariance;
-  Eigen::VectorXd posterior_variances;  // the diagonal of H^-1
-};
-
-// The sum of a block's terms of Eq. 9.
-struct BlockTerms {
-  Eigen::VectorXd gradient;
-  Eigen::MatrixXd hessian;
-};
-
-// H C H, with C the jackknife's covariance of the pose: of where a Newton step
-// on all blocks but one leads, for each of them. Empty if the others do not
-// determine the pose.
-std::optional<Eigen::MatrixXd> JackknifeScatter(
-    const Eigen::MatrixXd& hessian, const std::map<Block, BlockTerms>& blocks) {
-  Eigen::MatrixXd scatter =
-      Eigen::MatrixXd::Zero(hessian.rows(), hessian.rows());
-  for (const auto& [_, block] : blocks) {
-    const Eigen::LLT<Eigen::MatrixXd> others(hessian - block.hessian);
-    if (others.info() != Eigen::Success) {
-      return std::nullopt;
-    }
-    const Eigen::VectorXd step = hessian * others.solve(block.gradient);
-    scatter += step * step.transpose();
-  }
-  const double num_blocks = static_cast<double>(blocks.size());
-  return (num_blocks - 1.0) / num_blocks * scatter;
-}
-
-Uncertainty UncertaintyAt(double sigma,
-                          const Camera& camera,
-                          const std::vector<Eigen::Vector3d>& points_in_world,
-                          const LossMaps& fine,
-                          const Priors& priors,
-                          const Rigid3d& cam_from_world,
-                          const SharedErrors& shared_errors) {
-  constexpr double kUndeterminedShare = 0.01;
-  PointTerms terms;
-  const Eigen::MatrixXd hessian = JointHessian(
-      camera, points_in_world, fine, sigma, priors, cam_from_world, &terms);
-  const Eigen::Index size = hessian.rows();
-  const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(size, size);
-  Uncertainty uncertainty = {zero, zero.diagonal()};
-  const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
-  if (cholesky.info() != Eigen::Success) {
-    return uncertainty;
-  }
-  uncertainty.posterior_variances =
-      cholesky.solve(Eigen::MatrixXd::Identity(size, size)).diagonal();
-  const MapFromImage& map_from_image = fine.geometry().map_from_image;
-  std::map<Block, BlockTerms> blocks;
-  std::vector<Eigen::MatrixXd> quarters(4, Eigen::MatrixXd::Zero(size, 2));
-  Eigen::Vector2d xy;
-  for (size_t i = 0; i < points_in_world.size(); ++i) {
-    if (!terms.gradients.col(i).isZero(0.0) &&
-        camera.Project(cam_from_world * points_in_world[i], &xy, nullptr)) {
-      BlockTerms& block = blocks
-                              .try_emplace(BlockOf(map_from_image * xy),
-                                           BlockTerms{zero.col(0), zero})
-                              .first->second;
-      block.gradient += terms.gradients.col(i);
-      block.hessian += terms.hessians.middleCols(size * i, size);
-      quarters[2 * (2.0 * xy.y() > camera.Height()) +
-               (2.0 * xy.x() > camera.Width())] +=
-          terms.by_displacement.middleCols<2>(2 * i);
-    }
-  }
-  if (static_cast<Eigen::Index>(blocks.size()) <= size) {
-    return uncertainty;
-  }
-  const std::optional<Eigen::MatrixXd> jackknife =
-      JackknifeScatter(hessian, blocks);
-  if (!jackknife) {
-    return uncertainty;
-  }
-  Eigen::MatrixXd scatter = *jackknife;
-  // A prior's gradient scatters as much as its information says.
-  scatter.topLeftCorner<6, 6>() += PriorHessian(priors, cam_from_world);
-  // H^-1 H H^-1 = H^-1.
-  scatter += kUndeterminedShare * hessian;
-  scatter *= shared_errors.covariance_factor;
-  const double displacement = shared_errors.quarter_angle *
-                              camera.MeanFocalLength() *
-                              map_from_image.scale.mean();
-  for (const Eigen::MatrixXd& quarter : quarters) {
-    scatter += displacement * displacement * quarter * quarter.transpose();
-  }
-  const Eigen::MatrixXd half = cholesky.solve(scatter);
-  uncertainty.covariance = cholesky.solve(half.transpose());
-  return uncertainty;
-}
-
 }  // namespace
 
 bool IsInImage(const Camera& camera,
@@ -220,8 +119,8 @@ void FindSupport(const Camera& camera,
                  const LossMaps& fine,
                  PoseEstimate* estimate,
                  const Priors& priors) {
-  // Points that fix a pose, and a focal length.
-  const int m = priors.focal_length ? 4 : 3;
+  // Points that fix all unknowns.
+  const int m = (priors.NumUnknowns() + 1) / 2;
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
   // The peak is a whole cell, its refinement may come nearer.
   constexpr double kRefinement = 4.0;
@@ -345,8 +244,15 @@ void JudgeAlternative(const ExplainedPose& other, ExplainedPose* pose) {
          << " model units and "
          << RotationErrorDeg(estimate->cam_from_world, other_pose)
          << " deg, explains the query about as well";
-  estimate->verdict = Verdict::kRejected;
-  estimate->reason = reason.str();
+  estimate->Reject(Reason::kAmbiguous, reason.str());
+}
+
+void JudgeContradicted(const ExplainedPose& contradicted, ExplainedPose* pose) {
+  if (pose->estimate.verdict == Verdict::kRegistered &&
+      LogSignTest(contradicted.gains, pose->gains) <= kMaxLogSignTest) {
+    pose->estimate.Reject(Reason::kContradictsPrior,
+                          contradicted.estimate.reason);
+  }
 }
 
 bool MayBeMirrored(const PoseEstimate& estimate) {
@@ -358,51 +264,10 @@ void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate) {
   if (estimate->verdict == Verdict::kRegistered &&
       flipped.verdict != Verdict::kFailed &&
       flipped.log_false_alarms < estimate->log_false_alarms) {
-    estimate->verdict = Verdict::kRejected;
-    estimate->reason =
-        "the picture is mirrored: flipped left to right, it fits the map "
-        "better";
+    estimate->Reject(Reason::kMirrored,
+                     "the picture is mirrored: flipped left to right, it fits "
+                     "the map better");
   }
-}
-
-Eigen::MatrixXd PoseCovariance(
-    const Camera& camera,
-    const std::vector<Eigen::Vector3d>& points_in_world,
-    const LossMaps& fine,
-    const Priors& priors,
-    const Rigid3d& cam_from_world,
-    double max_sigma,
-    const SharedErrors& shared_errors,
-    Eigen::VectorXd* posterior_variances) {
-  Uncertainty best;
-  for (const double sigma : kSupportRadii) {
-    if (sigma > max_sigma) break;
-    Uncertainty at_sigma = UncertaintyAt(sigma,
-                                         camera,
-                                         points_in_world,
-                                         fine,
-                                         priors,
-                                         cam_from_world,
-                                         shared_errors);
-    if (best.covariance.size() == 0) {
-      best = std::move(at_sigma);
-      continue;
-    }
-    if (best.posterior_variances.isZero(0.0)) {
-      best.posterior_variances = at_sigma.posterior_variances;
-    }
-    const auto turn = [](const Uncertainty& u) {
-      return u.covariance.topLeftCorner<3, 3>().trace();
-    };
-    if (turn(at_sigma) > 0.0 &&
-        (turn(best) == 0.0 || turn(at_sigma) < turn(best))) {
-      best.covariance = std::move(at_sigma.covariance);
-    }
-  }
-  if (posterior_variances != nullptr) {
-    *posterior_variances = best.posterior_variances;
-  }
-  return best.covariance;
 }
 
 void SetCovariance(const Camera& camera,
@@ -426,11 +291,6 @@ void JudgeEvidence(const Camera& camera,
                    const Priors& priors,
                    const SharedErrors& shared_errors) {
   const MapFromImage& map_from_image = fine.geometry().map_from_image;
-  const auto reject = [&](const std::string& reason) {
-    estimate->verdict = Verdict::kRejected;
-    estimate->reason = reason;
-  };
-
   Eigen::VectorXd posterior;
   SetCovariance(camera,
                 PoseCovariance(camera,
@@ -462,11 +322,17 @@ void JudgeEvidence(const Camera& camera,
     std::ostringstream reason;
     reason << "only " << num_support << " of " << all_blocks.Count()
            << " visible places support the pose, no more than chance may";
-    return reject(reason.str());
+    return estimate->Reject(Reason::kTooLittleSupport, reason.str());
+  }
+
+  if (!JudgeIntrinsics(
+          camera, points_in_world, fine, priors, shared_errors, estimate)) {
+    return;
   }
 
   if (estimate->covariance.isZero(0.0)) {
-    return reject(
+    return estimate->Reject(
+        Reason::kUndetermined,
         "the maps do not determine the pose: the Hessian of their cost, or "
         "of all but one place's, is not positive definite");
   }
@@ -487,18 +353,83 @@ void JudgeEvidence(const Camera& camera,
            << rotation_std_deg << " deg and " << center_std
            << " model units, at most " << kMaxRotationStdDeg << " deg and "
            << kMaxCenterStdShare * depth << " are accepted";
-    return reject(reason.str());
+    return estimate->Reject(Reason::kTooUncertain, reason.str());
   }
   estimate->verdict = Verdict::kRegistered;
+  estimate->why = Reason::kNone;
   estimate->reason.clear();
 }
 
-Eigen::Matrix3d CenterCovariance(const PoseEstimate& estimate) {
-  // The perturbation turns about the centre: only dt moves it, by -R^T dt.
-  const Eigen::Matrix3d world_from_cam =
-      estimate.cam_from_world.rotation.conjugate().toRotationMatrix();
-  return world_from_cam * estimate.covariance.bottomRightCorner<3, 3>() *
-         world_from_cam.transpose();
+bool JudgeIntrinsics(const Camera& camera,
+                     const std::vector<Eigen::Vector3d>& points_in_world,
+                     const LossMaps& fine,
+                     const Priors& priors,
+                     const SharedErrors& shared_errors,
+                     PoseEstimate* estimate) {
+  const IntrinsicsScores scores = ScoreIntrinsics(camera,
+                                                  points_in_world,
+                                                  fine,
+                                                  priors,
+                                                  estimate->cam_from_world,
+                                                  estimate->support_radius,
+                                                  shared_errors);
+  estimate->focal_length_score = scores.focal_length;
+  estimate->lens_score = scores.lens;
+  if (scores.focal_length > kMaxFocalLengthScore) {
+    estimate->Reject(Reason::kContradictsFocalLength,
+                     "the image contradicts the focal length that was stated");
+    return false;
+  }
+  if (scores.lens > kMaxLensScore) {
+    estimate->Reject(Reason::kContradictsLens,
+                     "the image contradicts the principal point or the "
+                     "distortion that was stated");
+    return false;
+  }
+  return true;
+}
+
+void JudgePriors(const Camera& camera,
+                 const std::vector<Eigen::Vector3d>& points_in_world,
+                 const LossMaps& fine,
+                 const Priors& priors,
+                 const SharedErrors& shared_errors,
+                 PoseEstimate* estimate) {
+  if (!priors.OfPose() || estimate->verdict == Verdict::kFailed) {
+    return;
+  }
+  Priors of_maps;
+  of_maps.focal_length = priors.focal_length;
+  of_maps.lens_unknown = priors.lens_unknown;
+  CorrectedPose pose = {estimate->cam_from_world, {}};
+  RefinePoseGnc(
+      camera, points_in_world, fine, GncOptions::Coarse(), of_maps, &pose);
+  const Eigen::MatrixXd hessian =
+      JointHessian(CameraOf(camera, pose.correction),
+                   points_in_world,
+                   fine,
+                   1.0,
+                   of_maps.NumUnknowns(),
+                   pose.cam_from_world);
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(hessian);
+  if (cholesky.info() != Eigen::Success) {
+    return;
+  }
+  const Matrix6d covariance =
+      shared_errors.covariance_factor *
+      cholesky.solve(Eigen::MatrixXd::Identity(hessian.rows(), hessian.cols()))
+          .topLeftCorner<6, 6>();
+  const PriorDistances distances =
+      DistancesFromPriors(priors, pose.cam_from_world, covariance);
+  const bool position = distances.position > kMaxPositionDistance;
+  if (position || distances.gravity > kMaxGravityDistance) {
+    std::ostringstream reason;
+    reason << "the image contradicts the prior of its "
+           << (position ? "position" : "gravity") << " by "
+           << std::sqrt(position ? distances.position : distances.gravity)
+           << " standard deviations";
+    estimate->Reject(Reason::kContradictsPrior, reason.str());
+  }
 }
 
 }  // namespace nre

@@ -9,8 +9,10 @@
 #include <Eigen/Core>
 
 #include "nre/camera.h"
+#include "nre/covariance.h"
 #include "nre/loss_maps.h"
-#include "nre/pose_estimator.h"
+#include "nre/pose_estimate.h"
+#include "nre/pose_problem.h"
 
 namespace nre {
 
@@ -39,7 +41,7 @@ constexpr double kMaxChanceDistance = 8.0;
 // radii it takes the one with the fewest false alarms, and counts these three
 // times for the choice. Points that lie close together in the image count once,
 // and as supporting if one of them does. The peaks are refined by mean shift at
-// a sigma of the radius. `priors`: whether the focal length was unknown.
+// a sigma of the radius. `priors`: what was unknown of the intrinsics.
 void FindSupport(const Camera& camera,
                  const std::vector<Eigen::Vector3d>& points_in_world,
                  const LossMaps& fine,
@@ -87,6 +89,10 @@ struct ExplainedPose {
 // different pose, explains the query about as well.
 void JudgeAlternative(const ExplainedPose& other, ExplainedPose* pose);
 
+// The same if `contradicted`, a pose that the priors contradict, explains it
+// clearly better: then they may be wrong.
+void JudgeContradicted(const ExplainedPose& contradicted, ExplainedPose* pose);
+
 // A mirrored picture of a symmetric building, taken as it is, shows the map's
 // symmetric parts, and so may have a pose that is supported well, but not by
 // most of what is in view. Below this share of it, the picture should be tried
@@ -98,43 +104,8 @@ bool MayBeMirrored(const PoseEstimate& estimate);
 // the estimate from the flipped picture, has more evidence.
 void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate);
 
-// Covariance of (rotation vector, translation) of a left perturbation of the
-// pose at a minimum of Eq. 9, with H its exact Hessian at a sigma of one, two
-// or four cells, if these are at most `max_sigma`: by the jackknife, from how
-// the pose moves, by a Newton step, if one block of points is left out. These
-// are points that lie close together in the image, whose errors are not
-// independent. It holds whether or not the maps know how uncertain they are,
-// and if few blocks, or only one, decide where the pose is: these the pose fits
-// whether they are right or not, so that residuals tell too little of them
-// (MacKinnon & White, "Some heteroskedasticity-consistent covariance matrix
-// estimators with improved finite sample properties", 1985: HC3; Bell &
-// McCaffrey, "Bias reduction in standard errors for linear regression with
-// multi-stage samples", 2002, for dependent groups). A hundredth of H^-1 is
-// added for what the maps do not determine at all, the sum is multiplied by
-// `shared_errors.covariance_factor`, and s^2 H^-1 A A^T H^-1 is added to it for
-// every quarter of the image: if all its points are displaced by d, the
-// gradient changes by A d, and d ~ N(0, s^2 I) is what `shared_errors` speak
-// of. Of the sigmas that one counts which determines the rotation best: a wide
-// kernel blurs sharp maps, and with a narrow one the Hessian of ragged maps is
-// hardly positive definite. Zero if at none it is so, of all blocks and without
-// any one of them, or if there are too few blocks. With an unknown focal
-// length, the last of seven rows is its logarithm. `posterior_variances`, if
-// not null, receives the diagonal of H^-1 at the smallest sigma where H is
-// positive definite, the variances if Eq. 9 were the logarithm of a
-// probability; or zero.
-Eigen::MatrixXd PoseCovariance(
-    const Camera& camera,
-    const std::vector<Eigen::Vector3d>& points_in_world,
-    const LossMaps& fine,
-    const Priors& priors,
-    const Rigid3d& cam_from_world,
-    double max_sigma = 1.0,
-    const SharedErrors& shared_errors = SharedErrors(),
-    Eigen::VectorXd* posterior_variances = nullptr);
-
-// Fills pose covariance and focal length of `estimate` from that of six or
-// seven unknowns at its minimum, and its scatter of minima. `camera` has the
-// focal length found.
+// Fills pose covariance and focal length of `estimate` from PoseCovariance() at
+// its minimum, and its scatter of minima. `camera` is as it was found.
 void SetCovariance(const Camera& camera,
                    const Eigen::MatrixXd& covariance,
                    PoseEstimate* estimate);
@@ -144,19 +115,49 @@ void SetCovariance(const Camera& camera,
 // queries that do not belong to their map, a mirrored facade, reaches -7.
 constexpr double kMaxLogFalseAlarms = -12.0;
 
+// Whether the estimate has a pose with so few.
+inline bool HasEvidence(const PoseEstimate& estimate) {
+  return estimate.verdict != Verdict::kFailed &&
+         estimate.log_false_alarms <= kMaxLogFalseAlarms;
+}
+
 // A registered pose is at least so certain: less is of no use. Standard
 // deviations, of all axes together.
 constexpr double kMaxRotationStdDeg = 1.0;
 constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
 
-// Fills covariance, focal length, verdict and reason of `estimate` from its
-// pose, what FindSupport() found and its fine maps. `camera` has the focal
-// length found, if `priors` say that it was unknown.
+// The maps contradict what was stated of the intrinsics if the scores of
+// ScoreIntrinsics() are larger.
+constexpr double kMaxFocalLengthScore = 25.0;
+constexpr double kMaxLensScore = 40.0;
+
+// Fills covariance, focal length, scores, verdict and reason of `estimate` from
+// its pose, what FindSupport() found and its fine maps. `camera` is as it was
+// found.
 void JudgeEvidence(const Camera& camera,
                    const std::vector<Eigen::Vector3d>& points_in_world,
                    const LossMaps& fine,
                    PoseEstimate* estimate,
                    const Priors& priors = Priors(),
                    const SharedErrors& shared_errors = SharedErrors());
+
+// Fills the scores of `estimate`. Returns false, and rejects it, if the maps
+// contradict what was stated of the intrinsics. `camera` is as it was found.
+bool JudgeIntrinsics(const Camera& camera,
+                     const std::vector<Eigen::Vector3d>& points_in_world,
+                     const LossMaps& fine,
+                     const Priors& priors,
+                     const SharedErrors& shared_errors,
+                     PoseEstimate* estimate);
+
+// Turns the verdict into `rejected` if the pose that the fine maps alone have
+// nearby is not where the priors of the pose say. Maps that do not determine a
+// pose contradict nothing. `camera` is as it was found.
+void JudgePriors(const Camera& camera,
+                 const std::vector<Eigen::Vector3d>& points_in_world,
+                 const LossMaps& fine,
+                 const Priors& priors,
+                 const SharedErrors& shared_errors,
+                 PoseEstimate* estimate);
 
 }  // namespace nre

@@ -31,8 +31,8 @@ bool PassesGainRatioTest(const std::vector<double>& before,
 }
 
 // Eq. 9 of all points, to second order in the left perturbation (rotation
-// vector, translation) of the pose and, if there are seven unknowns, ln of the
-// focal length.
+// vector, translation) of the pose and the unknowns of the camera, in the order
+// of CorrectedCamera::ByCorrection: none, the first or all.
 template <int kSize>
 struct Expansion {
   using Vector = Eigen::Matrix<double, kSize, 1>;
@@ -46,10 +46,9 @@ struct Expansion {
   Matrix hessian = Matrix::Zero();  // but for the projection's curvature
 };
 
-// `principal_point` is needed with seven unknowns.
-template <int kSize>
-void Expand(const Camera& camera,
-            const Eigen::Vector2d& principal_point,
+// With more than six unknowns, the camera is a CorrectedCamera.
+template <int kSize, class CameraT>
+void Expand(const CameraT& camera,
             const std::vector<Eigen::Vector3d>& points_in_world,
             const LossMaps& maps,
             double sigma,
@@ -67,10 +66,18 @@ void Expand(const Camera& camera,
   Eigen::Vector2d xy;
   Eigen::Matrix<double, 2, 3> by_point;
   Eigen::Matrix<double, 2, kSize> by_pose;
+  CorrectedCamera::ByCorrection by_correction;
+  const auto project = [&](const Eigen::Vector3d& x) {
+    if constexpr (kSize > 6) {
+      return camera.Project(x, &xy, &by_point, &by_correction);
+    } else {
+      return camera.Project(x, &xy, &by_point);
+    }
+  };
   for (size_t i = 0; i < points_in_world.size(); ++i) {
     const Eigen::Vector3d x =
         rotation * points_in_world[i] + cam_from_world.translation;
-    if (!camera.Project(x, &xy, &by_point)) {
+    if (!project(x)) {
       continue;
     }
     const SmoothedLoss loss =
@@ -87,8 +94,10 @@ void Expand(const Camera& camera,
           x.cross(by_point.row(row).transpose()).transpose();
     }
     by_pose.template middleCols<3>(3) = by_point;
-    if constexpr (kSize == 7) {
-      by_pose.col(6) = map_from_image.scale.cwiseProduct(xy - principal_point);
+    if constexpr (kSize > 6) {
+      by_pose.template rightCols<kSize - 6>() =
+          map_from_image.scale.asDiagonal() *
+          by_correction.template leftCols<kSize - 6>();
     }
     expansion->gradient.noalias() += by_pose.transpose() * loss.Gradient();
     expansion->irls.noalias() += by_pose.transpose() * (loss.irls * by_pose);
@@ -102,19 +111,22 @@ void Expand(const Camera& camera,
 }
 
 template <int kSize>
-FocalPose Perturb(const Eigen::Matrix<double, kSize, 1>& perturbation,
-                  const FocalPose& pose) {
-  FocalPose perturbed = {
+CorrectedPose Perturb(const Eigen::Matrix<double, kSize, 1>& perturbation,
+                      const CorrectedPose& pose) {
+  CorrectedPose perturbed = {
       PerturbPose(perturbation.template head<6>(), pose.cam_from_world),
-      pose.focal_scale};
-  if constexpr (kSize == 7) {
-    perturbed.focal_scale *= std::exp(perturbation[6]);
+      pose.correction};
+  if constexpr (kSize > 6) {
+    perturbed.correction.focal_scale *= std::exp(perturbation[6]);
+  }
+  if constexpr (kSize > 7) {
+    perturbed.correction.shift += perturbation.template segment<2>(7);
+    perturbed.correction.radial += perturbation[9];
   }
   return perturbed;
 }
 
-// Minimises Eq. 9 plus PriorCost() level by level: six unknowns, or seven if
-// the focal length is one.
+// Minimises Eq. 9 plus PriorCost() level by level.
 template <int kSize>
 class DenseGnc {
  public:
@@ -127,14 +139,14 @@ class DenseGnc {
            const GncOptions& options,
            const Priors& priors)
       : camera_(camera),
-        principal_point_(kSize == 7 ? PrincipalPoint(camera)
-                                    : Eigen::Vector2d::Zero()),
+        principal_point_(kSize > 6 ? PrincipalPoint(camera)
+                                   : Eigen::Vector2d::Zero()),
         points_in_world_(points_in_world),
         maps_(maps),
         options_(options),
         priors_(priors) {}
 
-  GncSummary Run(FocalPose* pose) {
+  GncSummary Run(CorrectedPose* pose) {
     GncSummary summary;
     for (size_t level = 0; level < options_.sigmas.size(); ++level) {
       RunLevel(options_.sigmas[level],
@@ -147,7 +159,10 @@ class DenseGnc {
 
  private:
   // The last level goes on to convergence, by Newton's steps if it can.
-  void RunLevel(double sigma, bool last, FocalPose* pose, GncSummary* summary) {
+  void RunLevel(double sigma,
+                bool last,
+                CorrectedPose* pose,
+                GncSummary* summary) {
     Expand(sigma, *pose, last, &current_);
     double damping = kInitialDamping;
     double growth = 2.0;
@@ -166,11 +181,11 @@ class DenseGnc {
         summary->converged = true;
         break;
       }
-      const FocalPose candidate = Perturb<kSize>(step, *pose);
-      if (IsInRange(candidate.focal_scale)) {
+      const CorrectedPose candidate = Perturb<kSize>(step, *pose);
+      if (IsInRange(candidate.correction)) {
         Expand(sigma, candidate, last, &next_);
       }
-      if (!IsInRange(candidate.focal_scale) || !IsBetter()) {
+      if (!IsInRange(candidate.correction) || !IsBetter()) {
         if (!newton) {
           damping *= growth;
           growth *= 2.0;
@@ -203,18 +218,23 @@ class DenseGnc {
   static constexpr double kMinEarlyStepCells = 1e-3;
 
   void Expand(double sigma,
-              const FocalPose& pose,
+              const CorrectedPose& pose,
               bool with_hessian,
               Expansion<kSize>* expansion) const {
-    const ScaledCamera scaled(camera_, principal_point_, pose.focal_scale);
-    nre::Expand<kSize>(kSize == 7 ? scaled : camera_,
-                       principal_point_,
-                       points_in_world_,
-                       maps_,
-                       sigma,
-                       pose.cam_from_world,
-                       with_hessian,
-                       expansion);
+    const auto expand = [&](const auto& camera) {
+      nre::Expand<kSize>(camera,
+                         points_in_world_,
+                         maps_,
+                         sigma,
+                         pose.cam_from_world,
+                         with_hessian,
+                         expansion);
+    };
+    if constexpr (kSize > 6) {
+      expand(CorrectedCamera(camera_, principal_point_, pose.correction));
+    } else {
+      expand(camera_);
+    }
     if (priors_.OfPose()) {
       Eigen::Matrix<double, 6, 1> gradient;
       const Eigen::Matrix<double, 6, 6> hessian =
@@ -226,10 +246,18 @@ class DenseGnc {
     }
   }
 
-  bool IsInRange(double focal_scale) const {
-    const double focal_length = focal_scale * camera_.MeanFocalLength();
-    return kSize == 6 || (focal_length >= priors_.focal_length->min_px &&
-                          focal_length <= priors_.focal_length->max_px);
+  // A lens beyond these limits is no lens.
+  bool IsInRange(const CameraCorrection& correction) const {
+    constexpr double kMaxShiftShare = 0.5;  // of the image's larger side
+    constexpr double kMaxRadial = 1.0;
+    const double focal_length =
+        correction.focal_scale * camera_.MeanFocalLength();
+    return kSize == 6 ||
+           (focal_length >= priors_.focal_length->min_px &&
+            focal_length <= priors_.focal_length->max_px &&
+            correction.shift.norm() <=
+                kMaxShiftShare * std::max(camera_.Width(), camera_.Height()) &&
+            std::abs(correction.radial) <= kMaxRadial);
   }
 
   // Newton's step, where the Hessian is positive definite and the step is one
@@ -326,7 +354,7 @@ GncSummary RefinePoseGnc(const Camera& camera,
                          const LossMaps& maps,
                          const GncOptions& options,
                          Rigid3d* cam_from_world) {
-  FocalPose pose = {*cam_from_world, 1.0};
+  CorrectedPose pose = {*cam_from_world, {}};
   const GncSummary summary =
       RefinePoseGnc(camera, points_in_world, maps, options, Priors(), &pose);
   *cam_from_world = pose.cam_from_world;
@@ -338,10 +366,14 @@ GncSummary RefinePoseGnc(const Camera& camera,
                          const LossMaps& maps,
                          const GncOptions& options,
                          const Priors& priors,
-                         FocalPose* pose) {
-  if (priors.focal_length) {
-    return DenseGnc<7>(camera, points_in_world, maps, options, priors)
-        .Run(pose);
+                         CorrectedPose* pose) {
+  switch (priors.NumUnknowns()) {
+    case 7:
+      return DenseGnc<7>(camera, points_in_world, maps, options, priors)
+          .Run(pose);
+    case 10:
+      return DenseGnc<10>(camera, points_in_world, maps, options, priors)
+          .Run(pose);
   }
   return DenseGnc<6>(camera, points_in_world, maps, options, priors).Run(pose);
 }
@@ -352,12 +384,12 @@ GncSummary RefinePoseGncCeres(
     const LossMaps& maps,
     const GncOptions& options,
     const Priors& priors,
-    FocalPose* pose) {
+    CorrectedPose* pose) {
   double sigma = options.sigmas.front();
   std::vector<double> values(points_in_world.size(), 0.0);
   double* rotation = pose->cam_from_world.rotation.coeffs().data();
   double* translation = pose->cam_from_world.translation.data();
-  double log_scale = std::log(pose->focal_scale);
+  double log_scale = std::log(pose->correction.focal_scale);
   const Eigen::Vector2d principal_point =
       priors.focal_length ? PrincipalPoint(camera) : Eigen::Vector2d::Zero();
 
@@ -427,7 +459,7 @@ GncSummary RefinePoseGncCeres(
   }
   pose->cam_from_world.rotation.normalize();
   if (priors.focal_length) {
-    pose->focal_scale = std::exp(log_scale);
+    pose->correction.focal_scale = std::exp(log_scale);
   }
   result.cost = std::accumulate(values.begin(), values.end(), 0.0);
   return result;
@@ -471,14 +503,8 @@ Eigen::Matrix<double, 6, 6> PoseHessian(
     double sigma,
     const Rigid3d& cam_from_world) {
   Expansion<6> expansion;
-  Expand<6>(camera,
-            Eigen::Vector2d::Zero(),
-            points_in_world,
-            maps,
-            sigma,
-            cam_from_world,
-            true,
-            &expansion);
+  Expand<6>(
+      camera, points_in_world, maps, sigma, cam_from_world, true, &expansion);
   return expansion.hessian;
 }
 

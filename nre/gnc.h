@@ -51,32 +51,32 @@ GncSummary RefinePoseGnc(const Camera& camera,
                          const GncOptions& options,
                          Rigid3d* cam_from_world);
 
-// A pose, and how many times longer than the camera's its focal length is (1
-// where that is known); see ScaledCamera.
-struct FocalPose {
+// A pose, and how the camera's intrinsics are corrected if they are unknown.
+struct CorrectedPose {
   Rigid3d cam_from_world;
-  double focal_scale = 1.0;
+  CameraCorrection correction;
 };
 
-// Minimises Eq. 9 plus PriorCost(), and refines the focal length, within its
-// range, if `priors` say that it is unknown. `focal_scale` is otherwise left as
-// it is, and not used.
+// Minimises Eq. 9 plus PriorCost(), and refines what `priors` say is unknown of
+// the intrinsics: the focal length, within its range, or with it principal
+// point and radial distortion. What is known of `correction` is left as it is,
+// and not used.
 GncSummary RefinePoseGnc(const Camera& camera,
                          const std::vector<Eigen::Vector3d>& points_in_world,
                          const LossMaps& maps,
                          const GncOptions& options,
                          const Priors& priors,
-                         FocalPose* pose);
+                         CorrectedPose* pose);
 
-// The same by Ceres on one NreCostFunction per point, by IRLS steps only. Many
-// times slower; the reference for RefinePoseGnc().
+// The same by Ceres on one NreCostFunction per point, by IRLS steps only, for a
+// known lens. Many times slower; the reference for RefinePoseGnc().
 GncSummary RefinePoseGncCeres(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& maps,
     const GncOptions& options,
     const Priors& priors,
-    FocalPose* pose);
+    CorrectedPose* pose);
 
 // [exp(rotation vector), translation] * pose: the left perturbation that steps
 // and covariances speak of.

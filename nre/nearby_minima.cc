@@ -33,8 +33,9 @@ constexpr double kSteps[] = {-8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0};
 
 // The valley bends, but poses through three peaks lie all along it. They show
 // the points at hardly other places, and must still count as distinct.
-MsacOptions SamplingAlongTheValley() {
+MsacOptions SamplingAlongTheValley(const Priors& priors) {
   MsacOptions options;
+  options.priors = &priors;
   options.num_hypotheses = 500;
   options.sampling_share = 1.0;
   options.max_num_poses = 10;
@@ -71,11 +72,16 @@ std::vector<NearbyMinimum> FindNearbyMinima(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& fine,
+    const Priors& priors,
     const Rigid3d& cam_from_world) {
+  Priors of_pose = priors;
+  of_pose.focal_length.reset();
+  of_pose.lens_unknown = false;
   const auto at = [&](const Rigid3d& pose) {
     return NearbyMinimum{
         pose,
-        points_in_world.size() * MeanNre(camera, points_in_world, fine, pose)};
+        points_in_world.size() * MeanNre(camera, points_in_world, fine, pose) +
+            PriorCost(of_pose, pose)};
   };
   std::vector<NearbyMinimum> minima = {at(cam_from_world)};
   const double depth = DepthInView(camera, points_in_world, cam_from_world);
@@ -87,7 +93,8 @@ std::vector<NearbyMinimum> FindNearbyMinima(
       Eigen::Vector3d::Constant(kMaxCenterStdShare * depth);
   const Eigen::SelfAdjointEigenSolver<Matrix6d> curvatures(
       accepted.asDiagonal() *
-      PoseHessian(camera, points_in_world, fine, kSigma, cam_from_world) *
+      (PoseHessian(camera, points_in_world, fine, kSigma, cam_from_world) +
+       PriorHessian(of_pose, cam_from_world)) *
       accepted.asDiagonal());
   std::vector<Rigid3d> starts;
   for (int k = 0; k < kNumDirections; ++k) {
@@ -99,16 +106,23 @@ std::vector<NearbyMinimum> FindNearbyMinima(
     }
   }
   if (!starts.empty()) {
-    for (const PoseHypothesis& hypothesis : SamplePosesMsac(
-             camera, points_in_world, fine, SamplingAlongTheValley(), 0)) {
+    for (const PoseHypothesis& hypothesis :
+         SamplePosesMsac(camera,
+                         points_in_world,
+                         fine,
+                         SamplingAlongTheValley(of_pose),
+                         0)) {
       starts.push_back(hypothesis.cam_from_world);
     }
   }
   GncOptions options;
   options.sigmas = {1.0, 0.8, 0.6};
-  for (Rigid3d& pose : starts) {
+  for (const Rigid3d& start : starts) {
+    CorrectedPose refined = {start, {}};
     const bool converged =
-        RefinePoseGnc(camera, points_in_world, fine, options, &pose).converged;
+        RefinePoseGnc(camera, points_in_world, fine, options, of_pose, &refined)
+            .converged;
+    const Rigid3d& pose = refined.cam_from_world;
     const auto is_same = [&](const NearbyMinimum& minimum) {
       return Difference(minimum.cam_from_world, pose)
                  .cwiseQuotient(accepted)

@@ -9,26 +9,29 @@
 
 #include "nre/camera.h"
 #include "nre/loss_maps.h"
-#include "nre/pose_estimator.h"
+#include "nre/pose_estimate.h"
+#include "nre/priors.h"
 #include "nre/rigid3.h"
 
 namespace nre {
 
 struct NearbyMinimum {
   Rigid3d cam_from_world;
-  double cost = 0.0;  // Eq. 6 summed over the points, nats
+  double cost = 0.0;  // Eq. 6 summed over the points, and PriorCost(), nats
 };
 
 // `cam_from_world`, which is one of them, and the other minima that GNC reaches
 // from starts along the two directions in which the fine maps determine it
 // least, by up to eight times what a registered pose may be off, and from
 // sampled poses. None where the maps determine it well, so that this costs
-// little for all but a few queries. Deterministic.
+// little for all but a few queries. What `priors` say of the pose counts; the
+// camera is taken as it was found. Deterministic.
 // Deeper ones are not better: of blurred pictures, GNC's own is more exact.
 std::vector<NearbyMinimum> FindNearbyMinima(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,
     const LossMaps& fine,
+    const Priors& priors,
     const Rigid3d& cam_from_world);
 
 // Second moments of a left perturbation about the first of the minima, if the

@@ -128,8 +128,8 @@ NreFocalCostFunction::NreFocalCostFunction(
 bool NreFocalCostFunction::Evaluate(double const* const* parameters,
                                     double* residuals,
                                     double** jacobians) const {
-  const ScaledCamera camera(
-      *camera_, principal_point_, std::exp(parameters[2][0]));
+  const CorrectedCamera camera(
+      *camera_, principal_point_, {std::exp(parameters[2][0])});
   const Term term(camera,
                   *maps_,
                   point_,
@@ -149,7 +149,7 @@ bool NreFocalCostFunction::Evaluate(double const* const* parameters,
       if (term.root > 0.0) {
         j.head<2>() =
             term.root * maps_->geometry().map_from_image.scale.cwiseProduct(
-                            camera.LogScaleJacobian(term.xy));
+                            term.xy - principal_point_);
       }
     }
   }

@@ -52,7 +52,7 @@ class NreCostFunction : public ceres::SizedCostFunction<3, 4, 3> {
 };
 
 // The same with a third parameter: ln(f / f0), where f0 is the focal length of
-// `camera` and f the one sought (see ScaledCamera).
+// `camera` and f the one sought (see CorrectedCamera).
 class NreFocalCostFunction : public ceres::SizedCostFunction<3, 4, 3, 1> {
  public:
   // As above; also keeps `principal_point`, that of the camera.

@@ -1,6 +1,7 @@
 #include "nre/pose_methods.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <stdexcept>
@@ -14,65 +15,107 @@
 namespace nre {
 namespace {
 
+// Sampled focal lengths differ by this factor: the coarse GNC reaches half of
+// it, and more, from either side.
+constexpr double kFocalStep = 1.25;
+
+// Hypotheses of one sampled focal length at least, and how many of its poses
+// are kept.
+constexpr int kMinNumFocalHypotheses = 200;
+constexpr int kNumFocalPoses = 2;
+
+// Scales that sample the range evenly in ln f.
+std::vector<double> SampleFocalScales(const FocalLengthRange& range,
+                                      const Camera& camera) {
+  const double log_range = std::log(range.max_px / range.min_px);
+  const int num_samples =
+      1 + static_cast<int>(std::ceil(log_range / std::log(kFocalStep)));
+  std::vector<double> scales;
+  for (int i = 0; i < num_samples; ++i) {
+    // Centres of equal parts.
+    scales.push_back(range.min_px *
+                     std::exp(log_range * (i + 0.5) / num_samples) /
+                     camera.MeanFocalLength());
+  }
+  return scales;
+}
+
 // MSAC and GNC on the loss maps themselves.
 class NreMethod : public PoseMethod {
  public:
-  NreMethod(const Camera& camera,
-            const std::vector<Eigen::Vector3d>& points_in_world,
+  NreMethod(const PoseProblem& problem,
             const NreEstimationOptions& options,
-            const PointView* views,
+            const PointView* point_views,
             uint64_t seed)
-      : camera_(camera), points_(points_in_world), seed_(seed) {
-    msac_options.views = views;
+      : camera_(problem.camera),
+        points_(problem.points_in_world),
+        priors_(problem.priors),
+        seed_(seed),
+        max_num_hypotheses_(options.max_num_hypotheses) {
+    // What was found before is held.
+    if (priors_.focal_length && priors_.focal_length->found) {
+      priors_.focal_length.reset();
+      priors_.lens_unknown = false;
+    }
+    msac_options.views = point_views;
     msac_options.num_hypotheses = options.num_hypotheses;
-    max_num_hypotheses_ = options.max_num_hypotheses;
     msac_options.sampling_share = options.sampling_share;
     msac_options.max_num_poses = options.num_refined_hypotheses;
+    if (priors_.OfPose()) {
+      msac_options.priors = &priors_;
+    }
   }
+  NreMethod(const NreMethod&) = delete;  // options point to the priors
 
-  std::vector<Rigid3d> Sample(const LossMaps& coarse) const override {
-    std::vector<PoseHypothesis> hypotheses =
-        SamplePosesMsac(camera_, points_, coarse, msac_options, seed_);
-    if (msac_options.num_hypotheses < max_num_hypotheses_ &&
-        !hypotheses.empty() && MayHaveMissed(coarse, hypotheses.front())) {
-      // The same seed: those of the first time are among these.
-      MsacOptions more = msac_options;
-      more.num_hypotheses = max_num_hypotheses_;
-      // The best one is then often a wrong one.
-      more.max_num_poses *= 2;
-      hypotheses = SamplePosesMsac(camera_, points_, coarse, more, seed_);
+  // With an unknown focal length, poses of a few all over the range are sampled
+  // and refined; then that of the best one is sampled from with all hypotheses.
+  std::vector<CorrectedPose> Sample(const LossMaps& coarse) const override {
+    if (!priors_.focal_length) {
+      return SampleAt(1.0, coarse);
     }
-    std::vector<Rigid3d> poses;
-    for (const PoseHypothesis& hypothesis : hypotheses) {
-      poses.push_back(hypothesis.cam_from_world);
+    const std::vector<CorrectedPose> some = SampleFocalLengths(coarse);
+    if (some.empty()) {
+      return some;
     }
+    const CorrectedPose best = RefineCoarse(coarse, some);
+    std::vector<CorrectedPose> poses =
+        SampleAt(best.correction.focal_scale, coarse);
+    poses.push_back(best);
     return poses;
   }
 
   // The one with the lowest coarse cost, before or after its own coarse GNC:
   // where the map is hardly larger than the first sigma, that may lead away.
-  Rigid3d RefineCoarse(const LossMaps& coarse,
-                       const std::vector<Rigid3d>& sampled) const override {
-    Rigid3d best;
+  CorrectedPose RefineCoarse(
+      const LossMaps& coarse,
+      const std::vector<CorrectedPose>& sampled) const override {
+    CorrectedPose best;
     double best_cost = std::numeric_limits<double>::infinity();
-    const auto keep_better = [&](const Rigid3d& pose) {
-      const double cost = MeanNre(camera_, points_, coarse, pose);
+    const auto keep_better = [&](const CorrectedPose& pose) {
+      const double cost =
+          points_.size() * MeanNre(CameraOf(camera_, pose.correction),
+                                   points_,
+                                   coarse,
+                                   pose.cam_from_world) +
+          PriorCost(priors_, pose.cam_from_world);
       if (cost < best_cost) {
         best_cost = cost;
         best = pose;
       }
     };
-    for (Rigid3d pose : sampled) {
+    // Coarse maps tell nothing of the lens.
+    Priors priors = priors_;
+    priors.lens_unknown = false;
+    for (CorrectedPose pose : sampled) {
       keep_better(pose);
-      RefinePoseGnc(camera_, points_, coarse, coarse_gnc, &pose);
+      RefinePoseGnc(camera_, points_, coarse, coarse_gnc, priors, &pose);
       keep_better(pose);
     }
     return best;
   }
 
-  bool RefineFine(const LossMaps& fine,
-                  Rigid3d* cam_from_world) const override {
-    RefinePoseGnc(camera_, points_, fine, fine_gnc, cam_from_world);
+  bool RefineFine(const LossMaps& fine, CorrectedPose* pose) const override {
+    RefinePoseGnc(camera_, points_, fine, fine_gnc, priors_, pose);
     return true;
   }
 
@@ -81,8 +124,67 @@ class NreMethod : public PoseMethod {
   GncOptions fine_gnc = GncOptions::Fine();
 
  private:
-  const Camera& camera_;
-  const std::vector<Eigen::Vector3d>& points_;
+  // Poses of one focal length, more of them where some may have been missed.
+  std::vector<CorrectedPose> SampleAt(double focal_scale,
+                                      const LossMaps& coarse) const {
+    const CameraOf camera(camera_, {focal_scale});
+    std::vector<PoseHypothesis> hypotheses =
+        SamplePosesMsac(camera, points_, coarse, msac_options, seed_);
+    if (msac_options.num_hypotheses < max_num_hypotheses_ &&
+        !hypotheses.empty() && MayHaveMissed(coarse, hypotheses.front())) {
+      // The same seed: those of the first time are among these.
+      MsacOptions more = msac_options;
+      more.num_hypotheses = max_num_hypotheses_;
+      // The best one is then often a wrong one.
+      more.max_num_poses *= 2;
+      hypotheses = SamplePosesMsac(camera, points_, coarse, more, seed_);
+    }
+    std::vector<CorrectedPose> poses;
+    for (const PoseHypothesis& hypothesis : hypotheses) {
+      poses.push_back({hypothesis.cam_from_world, {focal_scale}});
+    }
+    return poses;
+  }
+
+  // The best poses of focal lengths all over the range, the same number of
+  // hypotheses of each.
+  std::vector<CorrectedPose> SampleFocalLengths(const LossMaps& coarse) const {
+    const std::vector<double> scales =
+        SampleFocalScales(*priors_.focal_length, camera_);
+    MsacOptions options = msac_options;
+    options.num_hypotheses =
+        std::max(kMinNumFocalHypotheses,
+                 msac_options.num_hypotheses / static_cast<int>(scales.size()));
+    options.max_num_poses = kNumFocalPoses;
+    struct ScoredPose {
+      CorrectedPose pose;
+      double score;
+    };
+    std::vector<ScoredPose> sampled;
+    for (size_t i = 0; i < scales.size(); ++i) {
+      for (const PoseHypothesis& hypothesis :
+           SamplePosesMsac(CameraOf(camera_, {scales[i]}),
+                           points_,
+                           coarse,
+                           options,
+                           seed_ + i)) {
+        sampled.push_back(
+            {{hypothesis.cam_from_world, {scales[i]}}, hypothesis.score});
+      }
+    }
+    std::stable_sort(
+        sampled.begin(), sampled.end(), [](const auto& a, const auto& b) {
+          return a.score > b.score;
+        });
+    std::vector<CorrectedPose> best;
+    for (const ScoredPose& candidate : sampled) {
+      if (best.size() < static_cast<size_t>(msac_options.max_num_poses)) {
+        best.push_back(candidate.pose);
+      }
+    }
+    return best;
+  }
+
   // Whether, if as large a share of the peaks is right as the best hypothesis
   // explains, there were only a few triplets of right ones. Their peaks are a
   // cell or so off, so that one is not enough.
@@ -92,10 +194,14 @@ class NreMethod : public PoseMethod {
     for (size_t i = 0; i < points_.size(); ++i) {
       highest += coarse.Summarize(i).weight;
     }
-    const double share = best.score / highest;
+    const double gain = best.score + PriorCost(priors_, best.cam_from_world);
+    const double share = gain / highest;
     return msac_options.num_hypotheses * share * share * share < kMinNumRight;
   }
 
+  const Camera& camera_;
+  const std::vector<Eigen::Vector3d>& points_;
+  Priors priors_;
   uint64_t seed_;
   int max_num_hypotheses_;
 };
@@ -104,31 +210,30 @@ class NreMethod : public PoseMethod {
 // estimators call the inlier threshold.
 class ReMethod : public PoseMethod {
  public:
-  ReMethod(const Camera& camera,
-           const std::vector<Eigen::Vector3d>& points_in_world,
+  ReMethod(const PoseProblem& problem,
            const NreEstimationOptions& options,
            double coarse_sigma,
            double fine_sigma,
            uint64_t seed)
-      : nre_(camera, points_in_world, options, nullptr, seed) {
+      : nre_(problem, options, nullptr, seed) {
     // Peaks all look alike: no map is more reliable than another.
     nre_.msac_options.sampling_share = 1.0;
     EndAt(coarse_sigma, &nre_.coarse_gnc);
     EndAt(fine_sigma, &nre_.fine_gnc);
   }
 
-  std::vector<Rigid3d> Sample(const LossMaps& coarse) const override {
+  std::vector<CorrectedPose> Sample(const LossMaps& coarse) const override {
     return nre_.Sample(OneHotMaps(coarse));
   }
 
-  Rigid3d RefineCoarse(const LossMaps& coarse,
-                       const std::vector<Rigid3d>& sampled) const override {
+  CorrectedPose RefineCoarse(
+      const LossMaps& coarse,
+      const std::vector<CorrectedPose>& sampled) const override {
     return nre_.RefineCoarse(OneHotMaps(coarse), sampled);
   }
 
-  bool RefineFine(const LossMaps& fine,
-                  Rigid3d* cam_from_world) const override {
-    return nre_.RefineFine(OneHotMaps(fine), cam_from_world);
+  bool RefineFine(const LossMaps& fine, CorrectedPose* pose) const override {
+    return nre_.RefineFine(OneHotMaps(fine), pose);
   }
 
  private:
@@ -148,37 +253,36 @@ class ReMethod : public PoseMethod {
 // ones.
 class MatchMethod : public PoseMethod {
  public:
-  MatchMethod(const Camera& camera,
-              const std::vector<Eigen::Vector3d>& points_in_world,
+  MatchMethod(const PoseProblem& problem,
               const MatchSolver& solver,
               double coarse_max_error_cells,
               double fine_max_error_cells,
               uint64_t seed)
-      : camera_(camera),
-        points_(points_in_world),
+      : camera_(problem.camera),
+        points_(problem.points_in_world),
         solver_(solver),
         coarse_max_error_cells_(coarse_max_error_cells),
         fine_max_error_cells_(fine_max_error_cells),
         seed_(seed) {}
 
-  std::vector<Rigid3d> Sample(const LossMaps& coarse) const override {
+  std::vector<CorrectedPose> Sample(const LossMaps& coarse) const override {
     const std::optional<Rigid3d> pose = Solve(coarse, coarse_max_error_cells_);
-    return pose.has_value() ? std::vector<Rigid3d>{*pose}
-                            : std::vector<Rigid3d>();
+    return pose.has_value() ? std::vector<CorrectedPose>{{*pose, {}}}
+                            : std::vector<CorrectedPose>();
   }
 
-  Rigid3d RefineCoarse(const LossMaps&,
-                       const std::vector<Rigid3d>& sampled) const override {
+  CorrectedPose RefineCoarse(
+      const LossMaps&,
+      const std::vector<CorrectedPose>& sampled) const override {
     return sampled.front();
   }
 
-  bool RefineFine(const LossMaps& fine,
-                  Rigid3d* cam_from_world) const override {
-    const std::optional<Rigid3d> pose = Solve(fine, fine_max_error_cells_);
-    if (pose.has_value()) {
-      *cam_from_world = *pose;
+  bool RefineFine(const LossMaps& fine, CorrectedPose* pose) const override {
+    const std::optional<Rigid3d> solved = Solve(fine, fine_max_error_cells_);
+    if (solved.has_value()) {
+      pose->cam_from_world = *solved;
     }
-    return pose.has_value();
+    return solved.has_value();
   }
 
  private:
@@ -224,36 +328,35 @@ class MatchMethod : public PoseMethod {
 // Eq. 12, started from the pose of another method.
 class FeatureMetricMethod : public PoseMethod {
  public:
-  FeatureMetricMethod(const Camera& camera,
-                      const std::vector<Eigen::Vector3d>& points_in_world,
+  FeatureMetricMethod(const PoseProblem& problem,
                       const DenseFeatures& features,
                       const float* descriptors,
                       const FeatureMetricOptions& options,
                       std::unique_ptr<PoseMethod> start)
-      : camera_(camera),
-        points_(points_in_world),
+      : camera_(problem.camera),
+        points_(problem.points_in_world),
         features_(features),
         descriptors_(descriptors),
         options_(options),
         start_(std::move(start)) {}
 
-  std::vector<Rigid3d> Sample(const LossMaps& coarse) const override {
+  std::vector<CorrectedPose> Sample(const LossMaps& coarse) const override {
     return start_->Sample(coarse);
   }
 
-  Rigid3d RefineCoarse(const LossMaps& coarse,
-                       const std::vector<Rigid3d>& sampled) const override {
+  CorrectedPose RefineCoarse(
+      const LossMaps& coarse,
+      const std::vector<CorrectedPose>& sampled) const override {
     return start_->RefineCoarse(coarse, sampled);
   }
 
   // As published, with the points that support the start.
-  bool RefineFine(const LossMaps& fine,
-                  Rigid3d* cam_from_world) const override {
-    if (!start_->RefineFine(fine, cam_from_world)) {
+  bool RefineFine(const LossMaps& fine, CorrectedPose* pose) const override {
+    if (!start_->RefineFine(fine, pose)) {
       return false;
     }
     PoseEstimate estimate;
-    estimate.cam_from_world = *cam_from_world;
+    estimate.cam_from_world = pose->cam_from_world;
     FindSupport(camera_, points_, fine, &estimate);
     std::vector<size_t> use;
     for (const PoseEstimate::Support& support : estimate.support) {
@@ -265,7 +368,7 @@ class FeatureMetricMethod : public PoseMethod {
                             descriptors_,
                             use,
                             options_,
-                            cam_from_world);
+                            &pose->cam_from_world);
     return true;
   }
 
@@ -281,8 +384,7 @@ class FeatureMetricMethod : public PoseMethod {
 }  // namespace
 
 std::unique_ptr<PoseMethod> CreatePoseMethod(
-    const Camera& camera,
-    const std::vector<Eigen::Vector3d>& points_in_world,
+    const PoseProblem& problem,
     const NreEstimationOptions& options,
     const MethodInputs& inputs,
     uint64_t seed) {
@@ -301,8 +403,7 @@ std::unique_ptr<PoseMethod> CreatePoseMethod(
       throw std::invalid_argument("The method's solver is missing.");
     }
     return std::make_unique<MatchMethod>(
-        camera,
-        points_in_world,
+        problem,
         solver,
         choose(options.coarse_max_error_cells, coarse_max_error_cells),
         choose(options.max_error_cells, fine_max_error_cells),
@@ -314,8 +415,7 @@ std::unique_ptr<PoseMethod> CreatePoseMethod(
       break;
     case EstimationMethod::kRe:
       return std::make_unique<ReMethod>(
-          camera,
-          points_in_world,
+          problem,
           options,
           choose(options.coarse_max_error_cells, 0.6),
           choose(options.max_error_cells, 1.0),
@@ -332,17 +432,15 @@ std::unique_ptr<PoseMethod> CreatePoseMethod(
       NreEstimationOptions start_options = options;
       start_options.method = options.fpr_start;
       return std::make_unique<FeatureMetricMethod>(
-          camera,
-          points_in_world,
+          problem,
           inputs.fine_features,
           inputs.fine_descriptors,
           options.fpr,
-          CreatePoseMethod(
-              camera, points_in_world, start_options, inputs, seed));
+          CreatePoseMethod(problem, start_options, inputs, seed));
     }
   }
   return std::make_unique<NreMethod>(
-      camera, points_in_world, options, inputs.views, seed);
+      problem, options, problem.point_views, seed);
 }
 
 }  // namespace nre

@@ -6,12 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include <Eigen/Core>
-
-#include "nre/camera.h"
+#include "nre/gnc.h"
 #include "nre/loss_maps.h"
 #include "nre/pose_estimator.h"
-#include "nre/rigid3.h"
+#include "nre/pose_problem.h"
 
 namespace nre {
 
@@ -22,23 +20,22 @@ class PoseMethod {
   virtual ~PoseMethod() = default;
 
   // Poses from the coarse maps, best first; empty if there is none.
-  virtual std::vector<Rigid3d> Sample(const LossMaps& coarse) const = 0;
+  virtual std::vector<CorrectedPose> Sample(const LossMaps& coarse) const = 0;
 
   // The best of the sampled poses, refined on the coarse maps.
-  virtual Rigid3d RefineCoarse(const LossMaps& coarse,
-                               const std::vector<Rigid3d>& sampled) const = 0;
+  virtual CorrectedPose RefineCoarse(
+      const LossMaps& coarse,
+      const std::vector<CorrectedPose>& sampled) const = 0;
 
   // Refines the pose, around whose projections the fine maps lie, in place.
   // Returns false if the fine maps give no pose.
-  virtual bool RefineFine(const LossMaps& fine,
-                          Rigid3d* cam_from_world) const = 0;
+  virtual bool RefineFine(const LossMaps& fine, CorrectedPose* pose) const = 0;
 };
 
 // Keeps the references. Throws std::invalid_argument if `inputs` lacks what
-// the method needs.
+// the method needs. Only the NRE heeds the problem's priors.
 std::unique_ptr<PoseMethod> CreatePoseMethod(
-    const Camera& camera,
-    const std::vector<Eigen::Vector3d>& points_in_world,
+    const PoseProblem& problem,
     const NreEstimationOptions& options,
     const MethodInputs& inputs,
     uint64_t seed);

@@ -76,7 +76,9 @@ bool GravityPrior::Check() const {
 
 bool Priors::Check() const {
   return (!focal_length || focal_length->Check()) &&
-         (!position || position->Check()) && (!gravity || gravity->Check());
+         (focal_length || !lens_unknown) && focal_length_std >= 0.0 &&
+         std::isfinite(focal_length_std) && (!position || position->Check()) &&
+         (!gravity || gravity->Check());
 }
 
 double PriorCost(const Priors& priors, const Rigid3d& cam_from_world) {

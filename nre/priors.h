@@ -42,11 +42,20 @@ struct GravityPrior {
 struct Priors {
   // Set if the focal length of the query's camera means nothing.
   std::optional<FocalLengthRange> focal_length;
+  // Whether its principal point and its radial distortion are but guesses, too:
+  // they are refined with the focal length. Not without an unknown one.
+  bool lens_unknown = false;
+  // Standard deviation of the stated focal length, as a share of it. The
+  // covariance allows for it; the pose is that with the focal length as stated.
+  double focal_length_std = 0.0;
   std::optional<PositionPrior> position;
   std::optional<GravityPrior> gravity;
 
   bool OfPose() const { return position.has_value() || gravity.has_value(); }
   bool Empty() const { return !focal_length.has_value() && !OfPose(); }
+  // Of the problem: six of the pose, one of the focal length and three of the
+  // lens (principal point, first radial distortion) if they are unknown.
+  int NumUnknowns() const { return !focal_length ? 6 : lens_unknown ? 10 : 7; }
   bool Check() const;
 };
 

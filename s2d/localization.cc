@@ -41,6 +41,21 @@ FineMapInputs InputsOfFineMaps(const FeaturePreset& preset,
           preset.fine_softmax_scale};
 }
 
+PoseProblem ProblemOf(const FeaturePreset& preset,
+                      const Camera& camera,
+                      const DescribedPoints& points,
+                      const LossMaps& coarse,
+                      const FineMaps& fine,
+                      const Priors& priors) {
+  return {camera,
+          points.xyz,
+          coarse,
+          fine,
+          priors,
+          {preset.covariance_factor, points.shared_angle},
+          points.views.empty() ? nullptr : points.views.data()};
+}
+
 void AppendRows(const std::vector<float>& from,
                 size_t begin,
                 size_t end,
@@ -88,14 +103,12 @@ PoseEstimate Search(const FeaturePreset& preset,
       FineMapOptions());
   const std::vector<float> first_fine = FirstFine(points, query.fine.channels);
   const MethodInputs inputs = {
-      lo_ransac,
-      SolveMagsac,
-      AsDenseFeatures(query.fine),
-      first_fine.data(),
-      {preset.covariance_factor, points.shared_angle},
-      points.views.empty() ? nullptr : points.views.data()};
+      lo_ransac, SolveMagsac, AsDenseFeatures(query.fine), first_fine.data()};
   return EstimatePose(
-      camera, points.xyz, coarse.maps, fine, options, seed, inputs, priors);
+      ProblemOf(preset, camera, points, coarse.maps, fine, priors),
+      options,
+      seed,
+      inputs);
 }
 
 // On small windows, since the pose is known to a fraction of a cell.
@@ -109,14 +122,10 @@ void Refine(const FeaturePreset& preset,
   options.window_size = 32;
   const CoarseMaps coarse = ComputeCoarseMaps(
       points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
+  const FineMaps fine(
+      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps), options);
   RefineOnMorePoints(
-      camera,
-      points.xyz,
-      FineMaps(InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
-               options),
-      {preset.covariance_factor, points.shared_angle},
-      priors,
-      estimate);
+      ProblemOf(preset, camera, points, coarse.maps, fine, priors), estimate);
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <sstream>
+#include <string>
 #include <type_traits>
 
 #include <ceres/jet.h>
@@ -104,6 +106,34 @@ void SetCameraParams(const std::vector<double>& params,
   camera->params = params;
   camera->has_prior_focal_length = focal_length_known;
 #endif
+}
+
+// The index of the parameter of this name.
+std::optional<size_t> ParamIdx(const CameraModelInfo& model,
+                               const std::string& name) {
+  std::istringstream names(model.params_info);
+  std::string candidate;
+  for (size_t idx = 0; std::getline(names >> std::ws, candidate, ','); ++idx) {
+    if (candidate == name) {
+      return idx;
+    }
+  }
+  return std::nullopt;
+}
+
+// The index of the first coefficient of radial distortion.
+std::optional<size_t> RadialIdx(const CameraModelInfo& model) {
+  const std::optional<size_t> idx = ParamIdx(model, "k1");
+  return idx ? idx : ParamIdx(model, "k");
+}
+
+// The model, or the one that has the same parameters and then a radial
+// distortion, if it has none.
+const CameraModelInfo& WithRadialDistortion(const CameraModelInfo& model) {
+  if (model.name == "SIMPLE_PINHOLE") {
+    return *FindCameraModel("SIMPLE_RADIAL");
+  }
+  return model.name == "PINHOLE" ? *FindCameraModel("OPENCV") : model;
 }
 
 // Without any check.
@@ -369,6 +399,56 @@ colmap::Camera ScaleFocalLength(const colmap::Camera& camera, double scale) {
   }
   SetCameraParams(params, /*focal_length_known=*/false, &scaled);
   return scaled;
+}
+
+bool HaveSameIntrinsics(const colmap::Camera& a, const colmap::Camera& b) {
+  constexpr double kTolerance = 1e-5;
+  const std::vector<double> a_params = CameraParams(a);
+  const std::vector<double> b_params = CameraParams(b);
+  return CameraModelIdOf(a) == CameraModelIdOf(b) &&
+         CameraWidth(a) == CameraWidth(b) &&
+         CameraHeight(a) == CameraHeight(b) &&
+         std::equal(a_params.begin(),
+                    a_params.end(),
+                    b_params.begin(),
+                    b_params.end(),
+                    [](double x, double y) {
+                      return std::abs(x - y) <=
+                             kTolerance * std::max(1.0, std::abs(x));
+                    });
+}
+
+bool HasRadialDistortion(const colmap::Camera& camera) {
+  const CameraModelInfo* model = FindCameraModel(CameraModelIdOf(camera));
+  return model != nullptr && RadialIdx(WithRadialDistortion(*model));
+}
+
+colmap::Camera CorrectIntrinsics(const colmap::Camera& camera,
+                                 const CameraCorrection& correction) {
+  colmap::Camera corrected = ScaleFocalLength(camera, correction.focal_scale);
+  if (correction.shift.isZero(0.0) && correction.radial == 0.0) {
+    return corrected;
+  }
+  const CameraModelInfo& model =
+      WithRadialDistortion(*FindCameraModel(CameraModelIdOf(camera)));
+  std::vector<double> params = CameraParams(corrected);
+  params.resize(model.num_params, 0.0);
+  params.at(*ParamIdx(model, "cx")) += correction.shift.x();
+  params.at(*ParamIdx(model, "cy")) += correction.shift.y();
+  params.at(*RadialIdx(model)) += correction.radial;
+  corrected =
+      AssembleCamera(model, CameraWidth(camera), CameraHeight(camera), params);
+  SetCameraParams(params, /*focal_length_known=*/false, &corrected);
+  return corrected;
+}
+
+std::string DescribeCamera(const colmap::Camera& camera) {
+  std::ostringstream text;
+  text << FindCameraModel(CameraModelIdOf(camera))->name;
+  for (const double param : CameraParams(camera)) {
+    text << ' ' << param;
+  }
+  return text.str();
 }
 
 std::unique_ptr<Camera> CreateCamera(const colmap::Camera& camera) {

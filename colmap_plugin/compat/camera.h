@@ -47,9 +47,26 @@ colmap::Camera MakeColmapCamera(const std::string& model_name,
 // Whether the camera's model has a focal length; a panorama does not.
 bool HasFocalLength(const colmap::Camera& camera);
 
-// The camera with its focal lengths multiplied by `scale` (see ScaledCamera),
-// marked as estimated, not known from elsewhere.
+// The camera with its focal lengths multiplied by `scale` (see
+// CorrectedCamera), marked as estimated, not known from elsewhere.
 colmap::Camera ScaleFocalLength(const colmap::Camera& camera, double scale);
+
+// Whether model, size and parameters are the same, these up to the rounding of
+// text files.
+bool HaveSameIntrinsics(const colmap::Camera& a, const colmap::Camera& b);
+
+// Whether CorrectIntrinsics() can give the camera another radial distortion.
+bool HasRadialDistortion(const colmap::Camera& camera);
+
+// The camera whose intrinsics differ as the correction says, marked as
+// estimated: a SIMPLE_PINHOLE or PINHOLE that gets a radial distortion becomes
+// a SIMPLE_RADIAL or OPENCV. Of a camera with a distortion of its own, the sum
+// of both is the same up to higher orders.
+colmap::Camera CorrectIntrinsics(const colmap::Camera& camera,
+                                 const CameraCorrection& correction);
+
+// The model's name and the parameters, as in query lists.
+std::string DescribeCamera(const colmap::Camera& camera);
 
 // The estimator's view of a COLMAP camera. Project() has derivatives by
 // automatic differentiation of COLMAP's own projection; Unproject() returns

@@ -1,6 +1,7 @@
 #include "colmap_plugin/controllers/localization_controller.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -69,6 +70,23 @@ std::vector<colmap::image_t> SpreadEvenly(
   return some;
 }
 
+// Standard deviation of a focal length that is stated for an image whose camera
+// is none of the model's, as a share: that of EXIF data.
+constexpr double kFocalLengthStd = 0.03;
+
+bool ContradictsStatement(Reason why) {
+  return why == Reason::kContradictsPrior ||
+         why == Reason::kContradictsFocalLength ||
+         why == Reason::kContradictsLens;
+}
+
+// Whether the evidence for another estimate of a query is better.
+bool IsBetter(const PoseEstimate& other, const PoseEstimate& estimate) {
+  return (other.verdict == Verdict::kRegistered ||
+          (HasEvidence(other) && !HasEvidence(estimate))) &&
+         other.log_false_alarms < estimate.log_false_alarms;
+}
+
 // Keeps the reference to the camera.
 MatchSolver LoRansac(const colmap::Camera& camera) {
   return [&camera](const Camera&,
@@ -85,7 +103,7 @@ bool LocalizationOptions::Check() const {
   return estimation.Check() && max_num_probed_references > 0 &&
          num_probe_points >= 3 && num_probe_hypotheses > 0 &&
          num_references > 0 && max_num_cached_references > 0 &&
-         min_focal_length_ratio > 0.0 &&
+         min_focal_length_ratio > 0.0 && std::isfinite(focal_length_std) &&
          max_focal_length_ratio >= min_focal_length_ratio &&
          (num_threads == -1 || num_threads > 0);
 }
@@ -138,6 +156,7 @@ QueryResult LocalizationController::LocalizeQuery(
   } catch (const InputError& error) {
     result.estimate = PoseEstimate();
     result.estimate.verdict = Verdict::kFailed;
+    result.estimate.why = Reason::kBadInput;
     result.estimate.reason = error.what();
   }
   result.total_ms = stopwatch.LapMs();
@@ -147,24 +166,21 @@ QueryResult LocalizationController::LocalizeQuery(
 void LocalizationController::Estimate(const Query& query,
                                       const QueryReferences& given,
                                       QueryResult* result) {
-  std::unique_ptr<Camera> camera = CreateCamera(query.camera);
-  const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
-  const Priors priors = PriorsOf(query);
-  result->focal_length_estimated = priors.focal_length.has_value();
-
-  std::vector<colmap::image_t> image_ids;
+  result->camera = query.camera;
+  const std::unique_ptr<Camera> camera = CreateCamera(query.camera);
+  QueryReferences references = given;
+  references.image_ids.clear();
   for (const colmap::image_t image_id : given.image_ids) {
     if (model_.Image(image_id).Name() != query.name &&
-        std::count(image_ids.begin(), image_ids.end(), image_id) == 0) {
-      image_ids.push_back(image_id);
+        !Contains(references.image_ids, image_id)) {
+      references.image_ids.push_back(image_id);
     }
   }
-  if (given.given && image_ids.empty()) {
+  if (given.given && references.image_ids.empty()) {
     throw InputError(
         "the pairs file gives it no reference image of the model other than "
         "itself");
   }
-
   Stopwatch stopwatch;
   const Image image = ReadCameraImage(image_path_,
                                       query.name,
@@ -172,6 +188,111 @@ void LocalizationController::Estimate(const Query& query,
                                       camera->Height(),
                                       "its camera is stated with");
   result->read_ms = stopwatch.LapMs();
+
+  Priors priors = PriorsOf(query);
+  const Priors stated = priors;
+  EstimateWith(priors, query, image, references, result);
+  // What is stated of a camera is evidence, not a fact: what the maps
+  // contradict of it is estimated.
+  QueryResult attempt = *result;
+  while (FreeIntrinsics(query.camera, attempt.estimate, &priors)) {
+    attempt.camera = query.camera;
+    EstimateWith(priors, query, image, references, &attempt);
+    if (IsBetter(attempt.estimate, result->estimate)) {
+      *result = attempt;
+    }
+  }
+  if (result->estimate.verdict == Verdict::kRegistered &&
+      result->focal_length_estimated && !stated.focal_length) {
+    result->warnings.push_back("the image contradicts its camera as stated, " +
+                               DescribeCamera(query.camera) +
+                               "; it is registered with " +
+                               DescribeCamera(result->camera));
+  }
+}
+
+Priors LocalizationController::PriorsOf(const Query& query) const {
+  Priors priors = query.priors;
+  const bool is_known = IsCameraOfModel(query.camera);
+  if (options_.focal_length_std >= 0.0) {
+    priors.focal_length_std = options_.focal_length_std;
+  } else if (!is_known) {
+    priors.focal_length_std = kFocalLengthStd;
+  }
+  if ((query.focal_length_unknown && !is_known) ||
+      options_.estimate_focal_length) {
+    if (!HasFocalLength(query.camera)) {
+      throw InputError(
+          "its camera model has no focal length that could be estimated");
+    }
+    priors.focal_length = FocalLengths(query.camera);
+  }
+  if (!HasFocalLength(query.camera)) {
+    priors.focal_length_std = 0.0;
+  }
+  if (!priors.Empty() && options_.estimation.method != EstimationMethod::kNre) {
+    throw InputError(
+        priors.focal_length
+            ? "its focal length is unknown, and only --NreEstimation.method "
+              "nre can estimate it: give it (in a database, with "
+              "prior_focal_length = 1)"
+            : "it has priors, which only --NreEstimation.method nre can use");
+  }
+  return priors;
+}
+
+bool LocalizationController::IsCameraOfModel(
+    const colmap::Camera& camera) const {
+  return std::any_of(registered_images_.begin(),
+                     registered_images_.end(),
+                     [&](colmap::image_t image_id) {
+                       return HaveSameIntrinsics(
+                           camera,
+                           model_.Camera(model_.Image(image_id).CameraId()));
+                     });
+}
+
+FocalLengthRange LocalizationController::FocalLengths(
+    const colmap::Camera& camera) const {
+  const double size = std::max(CameraWidth(camera), CameraHeight(camera));
+  return {options_.min_focal_length_ratio * size,
+          options_.max_focal_length_ratio * size};
+}
+
+bool LocalizationController::FreeIntrinsics(const colmap::Camera& camera,
+                                            const PoseEstimate& estimate,
+                                            Priors* priors) const {
+  if (options_.estimation.method != EstimationMethod::kNre ||
+      !HasFocalLength(camera) || estimate.verdict == Verdict::kRegistered) {
+    return false;
+  }
+  if (!priors->focal_length) {
+    priors->focal_length = FocalLengths(camera);
+    return estimate.why == Reason::kContradictsFocalLength ||
+           estimate.why == Reason::kContradictsLens ||
+           (priors->focal_length_std > 0.0 &&
+            (!HasEvidence(estimate) || estimate.why == Reason::kUndetermined ||
+             estimate.why == Reason::kTooUncertain));
+  }
+  if (!priors->lens_unknown && HasRadialDistortion(camera)) {
+    priors->lens_unknown = true;
+    return estimate.why == Reason::kContradictsLens;
+  }
+  return false;
+}
+
+void LocalizationController::EstimateWith(const Priors& priors,
+                                          const Query& query,
+                                          const Image& image,
+                                          const QueryReferences& given,
+                                          QueryResult* result) {
+  std::unique_ptr<Camera> camera = CreateCamera(query.camera);
+  const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
+  result->focal_length_estimated = priors.focal_length.has_value();
+  result->lens_estimated = priors.lens_unknown;
+  std::vector<colmap::image_t> image_ids = given.image_ids;
+
+  Stopwatch stopwatch;
   View view =
       priors.focal_length.has_value()
           ? NaturalView(preset_, image.width, image.height)
@@ -181,17 +302,20 @@ void LocalizationController::Estimate(const Query& query,
                          preset_.fine->Extract(picture, view.fine_scale)};
   };
   ImageFeatures features = extract(image);
-  result->features_ms = stopwatch.LapMs();
+  result->features_ms += stopwatch.LapMs();
 
   if (!given.given) {
     image_ids =
         ChooseReferences(features, *camera, priors, query.name, view, seed);
     result->references_chosen = true;
-    result->choose_references_ms = stopwatch.LapMs();
+    result->choose_references_ms += stopwatch.LapMs();
   }
 
-  const auto set_focal_length = [&](double scale) {
-    camera = CreateCamera(ScaleFocalLength(query.camera, scale));
+  // What was found becomes the camera.
+  const auto adopt_intrinsics = [&] {
+    result->camera =
+        CorrectIntrinsics(result->camera, result->estimate.correction);
+    camera = CreateCamera(result->camera);
   };
   DescribedPoints points;
   const auto look = [&](const NreEstimationOptions& estimation,
@@ -213,16 +337,14 @@ void LocalizationController::Estimate(const Query& query,
     stopwatch.LapMs();
   };
   Priors priors_of_look = priors;
-  double found_scale = 1.0;
   if (priors.focal_length) {
-    // A first look finds the focal length, from which the view follows.
+    // A first look finds the intrinsics, from which the view follows.
     NreEstimationOptions search = options_.estimation;
     search.max_num_refinement_points = 0;
     look(search, priors);
     if (result->estimate.verdict != Verdict::kFailed) {
       priors_of_look.focal_length->found = true;
-      found_scale = result->estimate.focal_scale;
-      set_focal_length(found_scale);
+      adopt_intrinsics();
       view = ViewOf(*camera, image_ids);
       features = extract(image);
       result->features_ms += stopwatch.LapMs();
@@ -240,10 +362,7 @@ void LocalizationController::Estimate(const Query& query,
     result->features_ms += stopwatch.LapMs();
     look(options_.estimation, priors_of_look);
   }
-  const auto has_evidence = [&] {
-    return result->estimate.verdict != Verdict::kFailed &&
-           result->estimate.log_false_alarms <= kMaxLogFalseAlarms;
-  };
+  const auto has_evidence = [&] { return HasEvidence(result->estimate); };
   if (view.shows_part) {
     if (!has_evidence()) {
       look(options_.estimation, priors_of_look, {kNumParts});
@@ -254,8 +373,9 @@ void LocalizationController::Estimate(const Query& query,
       look(options_.estimation, priors_of_look, {0, &pose});
     }
   }
-  const bool is_uncertain =
-      has_evidence() && result->estimate.verdict == Verdict::kRejected;
+  const bool is_uncertain = has_evidence() &&
+                            result->estimate.verdict == Verdict::kRejected &&
+                            !ContradictsStatement(result->estimate.why);
   if ((is_uncertain || !result->estimate.alternatives.empty()) &&
       AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
     NreEstimationOptions estimation = options_.estimation;
@@ -266,8 +386,10 @@ void LocalizationController::Estimate(const Query& query,
     look(estimation, priors_of_look, {1, is_known ? &pose : nullptr});
   }
   if (priors.focal_length) {
-    result->estimate.focal_scale *= found_scale;
-    set_focal_length(result->estimate.focal_scale);
+    adopt_intrinsics();
+    result->estimate.correction = {
+        camera->MeanFocalLength() /
+        CreateCamera(query.camera)->MeanFocalLength()};
   }
   RejectMirrored(
       preset_,
@@ -278,11 +400,9 @@ void LocalizationController::Estimate(const Query& query,
       seed,
       priors,
       &result->estimate);
-  result->camera_params = CameraParams(
-      ScaleFocalLength(query.camera, result->estimate.focal_scale));
   if (!options_.picture_path.empty() && points.size() > 0) {
     DrawPictures(image, *camera, features, points, *result);
-    result->pictures_ms = stopwatch.LapMs();
+    result->pictures_ms += stopwatch.LapMs();
   }
 }
 
@@ -404,29 +524,6 @@ bool LocalizationController::AddReferences(
          (!estimate.alternatives.empty() ||
           num_points(*image_ids) >=
               (1.0 + kMinAddedPoints) * num_points(before));
-}
-
-Priors LocalizationController::PriorsOf(const Query& query) const {
-  Priors priors = query.priors;
-  if (query.focal_length_unknown || options_.estimate_focal_length) {
-    if (!HasFocalLength(query.camera)) {
-      throw InputError(
-          "its camera model has no focal length that could be estimated");
-    }
-    const double size =
-        std::max(CameraWidth(query.camera), CameraHeight(query.camera));
-    priors.focal_length = {options_.min_focal_length_ratio * size,
-                           options_.max_focal_length_ratio * size};
-  }
-  if (!priors.Empty() && options_.estimation.method != EstimationMethod::kNre) {
-    throw InputError(
-        priors.focal_length
-            ? "its focal length is unknown, and only --NreEstimation.method "
-              "nre can estimate it: give it (in a database, with "
-              "prior_focal_length = 1)"
-            : "it has priors, which only --NreEstimation.method nre can use");
-  }
-  return priors;
 }
 
 void LocalizationController::DrawPictures(const Image& image,

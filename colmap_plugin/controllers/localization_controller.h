@@ -40,6 +40,11 @@ struct LocalizationOptions {
   double min_focal_length_ratio = 0.1;
   double max_focal_length_ratio = 10.0;
 
+  // Standard deviation of the focal lengths that are stated, as a share of
+  // them. Negative: 0 where a registered image of the model has the same
+  // camera, and a few per cent otherwise.
+  double focal_length_std = -1.0;
+
   // Folder for pictures of each query's pose and loss maps, named
   // <query>.pose.jpg and <query>.maps.jpg; none are made if it is empty.
   std::string picture_path;
@@ -108,9 +113,17 @@ class LocalizationController {
                            QueryResult* result);
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);
+  // With what is stated of the camera, and where the maps contradict it,
+  // without.
   void Estimate(const Query& query,
                 const QueryReferences& references,
                 QueryResult* result);
+  // With these priors. `result` has the camera to begin with; times are added.
+  void EstimateWith(const Priors& priors,
+                    const Query& query,
+                    const Image& image,
+                    const QueryReferences& references,
+                    QueryResult* result);
   // Always by the NRE, so that all methods see the same points.
   std::vector<colmap::image_t> ChooseReferences(const ImageFeatures& features,
                                                 const Camera& camera,
@@ -127,6 +140,16 @@ class LocalizationController {
                      const QueryResult& result,
                      std::vector<colmap::image_t>* image_ids) const;
   Priors PriorsOf(const Query& query) const;
+  // Whether a registered image of the model has the same intrinsics.
+  bool IsCameraOfModel(const colmap::Camera& camera) const;
+  // Those that are looked for.
+  FocalLengthRange FocalLengths(const colmap::Camera& camera) const;
+  // Makes unknown what an estimate with `priors` contradicts of the intrinsics
+  // or, where it has no evidence, a focal length that may be wrong. Returns
+  // false if there is nothing like that.
+  bool FreeIntrinsics(const colmap::Camera& camera,
+                      const PoseEstimate& estimate,
+                      Priors* priors) const;
   void DrawPictures(const Image& image,
                     const Camera& camera,
                     const ImageFeatures& features,

@@ -109,6 +109,11 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
               "1: estimate the focal length of every query, 0: only where it "
               "is unknown (0 in a query list, prior_focal_length = 0 in a "
               "database)");
+  parser->Add("focal_length_std",
+              &localization.focal_length_std,
+              "standard deviation of stated focal lengths, as a share of them; "
+              "-1: 0 where an image of the model has the same camera, else "
+              "0.03");
   parser->Add("min_focal_length_ratio",
               &localization.min_focal_length_ratio,
               "of the image's larger side: shortest focal length looked for");
@@ -437,9 +442,7 @@ void RegisterQueries(const std::vector<Query>& queries,
         database != nullptr &&
         !(estimated && model->ExistsCamera(queries[i].camera_id));
     AddRegisteredImage(
-        estimated ? ScaleFocalLength(queries[i].camera,
-                                     results[i].estimate.focal_scale)
-                  : queries[i].camera,
+        results[i].camera,
         keep_id ? queries[i].camera_id : next_camera_id++,
         database != nullptr ? queries[i].image_id : next_image_id++,
         queries[i].name,

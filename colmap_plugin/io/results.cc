@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "colmap_plugin/compat/camera.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -37,6 +38,7 @@ Json ToJson(const QueryResult& result) {
   json["name"] = result.name;
   json["status"] = VerdictName(estimate.verdict);
   json["reason"] = estimate.reason;
+  json["reason_code"] = ReasonName(estimate.why);
   json["method"] = EstimationMethodName(result.method);
   for (const char* key : {"qvec",
                           "tvec",
@@ -44,6 +46,7 @@ Json ToJson(const QueryResult& result) {
                           "covariance",
                           "focal_length_px",
                           "focal_length_std_px",
+                          "camera_model",
                           "camera_params",
                           "msac_cost",
                           "coarse_cost",
@@ -59,7 +62,9 @@ Json ToJson(const QueryResult& result) {
     if (result.focal_length_estimated) {
       json["focal_length_px"] = estimate.focal_length_px;
       json["focal_length_std_px"] = estimate.focal_length_std_px;
-      json["camera_params"] = result.camera_params;
+      json["camera_model"] =
+          FindCameraModel(CameraModelIdOf(result.camera))->name;
+      json["camera_params"] = CameraParams(result.camera);
     }
     json["msac_cost"] = estimate.msac_cost;
     json["coarse_cost"] = estimate.coarse_cost;

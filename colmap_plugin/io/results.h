@@ -19,10 +19,11 @@ struct QueryResult {
   // `failed`, only the reason is meaningful.
   PoseEstimate estimate;
 
-  // Whether the focal length was estimated, and the camera's parameters, in
-  // COLMAP's order, with what came out.
+  // The camera, with what came out where its focal length, or also principal
+  // point and radial distortion, were estimated.
+  colmap::Camera camera;
   bool focal_length_estimated = false;
-  std::vector<double> camera_params;
+  bool lens_estimated = false;
 
   // Ids of the 3D points that the estimate's `support` indexes.
   std::vector<colmap::point3D_t> point3D_ids;
@@ -52,15 +53,16 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 
 // One JSON object per line and query, in the order given. Fields:
 // - name; status: registered, rejected or failed; reason: why it is not
-//   registered, else empty
+//   registered, else empty; reason_code: the same as one stable word, see
+//   ReasonName()
 // - method: that of --NreEstimation.method
 // - qvec (w, x, y, z), tvec: cam_from_world; camera_center: in the world; null
 //   for failed queries, and so are the next three
 // - covariance: 6x6, rows and columns are the rotation vector (rad) and the
 //   translation (model units) of a left perturbation of cam_from_world
 // - focal_length_px, focal_length_std_px: mean focal length and its standard
-//   deviation, camera_params: all parameters of the query's camera model; null
-//   where it was given. The covariance allows for its error.
+//   deviation, camera_model and camera_params: the camera with what was
+//   estimated; null where it was given. The covariance allows for its error.
 // - msac_cost, coarse_cost, fine_cost: mean NRE per point
 // - log_false_alarms: log10 of how often chance would give as much support
 // - num_support: points whose fine map has its peak where the pose says

@@ -94,21 +94,79 @@ TEST(PinholeCamera, RefusesPointsWithoutAnImage) {
   }
 }
 
-TEST(ScaledCamera, IsTheCameraWithAnotherFocalLength) {
-  const ScaledCamera camera(kCamera, 1.7);
+TEST(CorrectedCamera, IsTheCameraWithAnotherFocalLength) {
+  const CorrectedCamera camera(kCamera, {1.7});
   ExpectSameCamera(camera,
                    PinholeCamera(640, 480, 1.7 * 500.0, 1.7 * 520.0, 310, 250));
+}
+
+constexpr double kRadial = -0.08;
+const CameraCorrection kCorrection = {1.2, {13.0, -7.0}, kRadial};
+
+// That of COLMAP's SIMPLE_RADIAL, by hand.
+TEST(CorrectedCamera, IsTheCameraWithAnotherLens) {
+  const PinholeCamera given(640, 480, 500.0, 500.0, 310.0, 250.0);
+  const CorrectedCamera camera(given, kCorrection);
   Random random(5);
   for (int i = 0; i < 100; ++i) {
     const Eigen::Vector3d x = RandomPointInFront(&random);
-    Eigen::Vector2d xy, after, before;
+    const Eigen::Vector2d uv = x.hnormalized();
+    const double distortion = kRadial * uv.squaredNorm();
+    Eigen::Vector2d xy;
+    if (1.0 + 3.0 * distortion <= 0.0) {
+      // Farther out, the picture would turn back.
+      EXPECT_FALSE(camera.Project(x, &xy, nullptr));
+      continue;
+    }
     ASSERT_TRUE(camera.Project(x, &xy, nullptr));
-    ASSERT_TRUE(ScaledCamera(kCamera, 1.7 * std::exp(1e-6))
-                    .Project(x, &after, nullptr));
-    ASSERT_TRUE(ScaledCamera(kCamera, 1.7 * std::exp(-1e-6))
-                    .Project(x, &before, nullptr));
-    EXPECT_LT((camera.LogScaleJacobian(xy) - (after - before) / 2e-6).norm(),
-              1e-6 * (1.0 + xy.norm()));
+    const Eigen::Vector2d expected =
+        600.0 * (1.0 + distortion) * uv + Eigen::Vector2d(323.0, 243.0);
+    EXPECT_LT((xy - expected).norm(), 1e-9 * (1.0 + expected.norm()));
+    Eigen::Vector3d bearing;
+    ASSERT_TRUE(camera.Unproject(xy, &bearing));
+    EXPECT_LT((bearing - x.normalized()).norm(), 1e-9);
+    double xs, ys;
+    camera.ProjectMany(&x.x(), &x.y(), &x.z(), 1, &xs, &ys);
+    EXPECT_NEAR(xs, xy.x(), 1e-9);
+    EXPECT_NEAR(ys, xy.y(), 1e-9);
+  }
+}
+
+TEST(CorrectedCamera, DerivativesAreDifferences) {
+  const CorrectedCamera camera(kCamera, kCorrection);
+  Random random(6);
+  for (int i = 0; i < 100; ++i) {
+    const Eigen::Vector3d x = RandomPointInFront(&random);
+    Eigen::Vector2d xy;
+    Eigen::Matrix<double, 2, 3> jacobian;
+    CorrectedCamera::ByCorrection by_correction;
+    if (!camera.Project(x, &xy, &jacobian, &by_correction)) continue;
+    const double tolerance = 1e-5 * (1.0 + jacobian.norm() + xy.norm());
+    constexpr double kStep = 1e-6;
+    for (int k = 0; k < 3; ++k) {
+      Eigen::Vector2d after, before;
+      const Eigen::Vector3d step = kStep * Eigen::Vector3d::Unit(k);
+      ASSERT_TRUE(camera.Project(x + step, &after, nullptr));
+      ASSERT_TRUE(camera.Project(x - step, &before, nullptr));
+      EXPECT_LT((jacobian.col(k) - (after - before) / (2.0 * kStep)).norm(),
+                tolerance);
+    }
+    for (int k = 0; k < 4; ++k) {
+      const auto project = [&](double step) {
+        CameraCorrection correction = kCorrection;
+        if (k == 0) correction.focal_scale *= std::exp(step);
+        if (k == 1 || k == 2) correction.shift[k - 1] += step;
+        if (k == 3) correction.radial += step;
+        Eigen::Vector2d position;
+        EXPECT_TRUE(CorrectedCamera(kCamera, correction)
+                        .Project(x, &position, nullptr));
+        return position;
+      };
+      EXPECT_LT((by_correction.col(k) -
+                 (project(kStep) - project(-kStep)) / (2.0 * kStep))
+                    .norm(),
+                tolerance);
+    }
   }
 }
 
@@ -147,7 +205,7 @@ TEST(Camera, ProjectManyIsProject) {
   z[6] = kNaN;
   x[7] = kNaN;
   y[8] = std::numeric_limits<double>::infinity();
-  const ScaledCamera scaled(kCamera, 1.7);
+  const CorrectedCamera scaled(kCamera, {1.7});
   const FlippedCamera flipped(kCamera);
   for (const Camera* camera :
        std::vector<const Camera*>{&kCamera, &other, &scaled, &flipped}) {

@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "nre/gnc.h"
-#include "nre/joint_estimation.h"
+#include "nre/joint_hessian.h"
 #include "tests/testing/generated_maps.h"
 #include "tests/testing/synthetic_maps.h"
 
@@ -23,11 +23,13 @@ constexpr int kFineStride = 2;
 
 PoseEstimate Estimate(const SyntheticQuery& query,
                       const std::vector<Eigen::Vector2d>& observed,
-                      uint64_t seed) {
-  return EstimatePose(query.camera,
-                      query.points,
-                      MakeCoarseMaps(observed, kCoarseStride, 1.0),
-                      GaussianFineMaps(observed, kFineStride, 1.0),
+                      uint64_t seed,
+                      const Priors& priors = Priors()) {
+  return EstimatePose({query.camera,
+                       query.points,
+                       MakeCoarseMaps(observed, kCoarseStride, 1.0),
+                       GaussianFineMaps(observed, kFineStride, 1.0),
+                       priors},
                       NreEstimationOptions(),
                       seed);
 }
@@ -218,7 +220,7 @@ PoseEstimate JudgeNarrowView(int num_points,
                                                   query.points,
                                                   *fine,
                                                   estimate.support_radius,
-                                                  Priors(),
+                                                  6,
                                                   estimate.cam_from_world)
                                          .inverse();
   *wide_std_deg =
@@ -394,13 +396,13 @@ TEST(ExplainBlocks, IsWhatThePointsOfABlockGain) {
   }
 }
 
-PoseEstimate Estimate(const GeneratedQuery& query, uint64_t seed) {
-  return EstimatePose(query.camera(),
-                      query.points(),
-                      query.coarse_maps(),
-                      query,
-                      NreEstimationOptions(),
-                      seed);
+PoseEstimate Estimate(const GeneratedQuery& query,
+                      uint64_t seed,
+                      const Priors& priors = Priors()) {
+  return EstimatePose(
+      {query.camera(), query.points(), query.coarse_maps(), query, priors},
+      NreEstimationOptions(),
+      seed);
 }
 
 // Two poses, each with about half of the points for it.
@@ -476,34 +478,118 @@ SparseLossMaps RepeatedCoarseMaps(const Places& places) {
   return ToSparse(maps, geometry.map_from_image);
 }
 
-TEST(EstimatePose, FindsThePosesOfAllEqualBays) {
-  constexpr int kNumBays = 7;
-  constexpr double kBayPx = 90.0;
-  constexpr double kDepth = 8.0;
-  Random random(6400);
-  SyntheticQuery query(0, 20.0, &random);
-  Places places;
-  for (int i = 0; i < 300; ++i) {
-    // So wide that all poses see as much.
-    const double margin = 0.5 * (kNumBays - 1) * kBayPx;
-    const Eigen::Vector2d xy(random.Uniform(-margin, query.kWidth + margin),
-                             random.Uniform(20.0, query.kHeight - 20.0));
-    query.Add(xy, kDepth);
-    places.emplace_back();
-    for (int bay = 0; bay < kNumBays; ++bay) {
-      places.back().push_back(xy + Eigen::Vector2d(bay * kBayPx - margin, 0.0));
+struct EqualBays {
+  static constexpr int kNumBays = 7;
+  static constexpr double kBayPx = 90.0;
+  static constexpr double kDepth = 8.0;
+
+  explicit EqualBays(uint64_t seed) : random(seed), query(0, 20.0, &random) {
+    for (int i = 0; i < 300; ++i) {
+      // So wide that all poses see as much.
+      const double margin = 0.5 * (kNumBays - 1) * kBayPx;
+      const Eigen::Vector2d xy(random.Uniform(-margin, query.kWidth + margin),
+                               random.Uniform(20.0, query.kHeight - 20.0));
+      query.Add(xy, kDepth);
+      places.emplace_back();
+      for (int bay = 0; bay < kNumBays; ++bay) {
+        places.back().push_back(xy +
+                                Eigen::Vector2d(bay * kBayPx - margin, 0.0));
+      }
     }
   }
-  const PoseEstimate estimate = EstimatePose(query.camera,
-                                             query.points,
-                                             RepeatedCoarseMaps(places),
-                                             RepeatedFineMaps(places),
-                                             NreEstimationOptions(),
-                                             0);
+
+  PoseEstimate Estimate(const Priors& priors, uint64_t seed) const {
+    return EstimatePose({query.camera,
+                         query.points,
+                         RepeatedCoarseMaps(places),
+                         RepeatedFineMaps(places),
+                         priors},
+                        NreEstimationOptions(),
+                        seed);
+  }
+
+  Random random;
+  SyntheticQuery query;
+  Places places;
+};
+
+TEST(EstimatePose, FindsThePosesOfAllEqualBays) {
+  const PoseEstimate estimate = EqualBays(6400).Estimate(Priors(), 0);
   EXPECT_EQ(estimate.verdict, Verdict::kRejected);
-  EXPECT_NE(estimate.reason.find("another pose"), std::string::npos)
-      << estimate.reason;
-  EXPECT_EQ(estimate.alternatives.size(), kNumBays - 1);
+  EXPECT_EQ(estimate.why, Reason::kAmbiguous) << estimate.reason;
+  EXPECT_EQ(estimate.alternatives.size(), EqualBays::kNumBays - 1);
+}
+
+// The camera's centre is known to `stddev` model units, and which way is down
+// to `stddev_deg`; not at all where that is 0.
+Priors PriorsOf(const Rigid3d& pose, double stddev, double stddev_deg) {
+  Priors priors;
+  if (stddev > 0.0) {
+    priors.position = PositionPrior();
+    priors.position->mean = ProjectionCenter(pose);
+    priors.position->covariance *= stddev * stddev;
+  }
+  if (stddev_deg > 0.0) {
+    priors.gravity = GravityPrior();
+    priors.gravity->down_in_cam = pose.rotation * priors.gravity->down_in_world;
+    priors.gravity->stddev_deg = stddev_deg;
+  }
+  return priors;
+}
+
+// Bays are 1.4 units wide.
+TEST(EstimatePose, LoosePriorsTellNoEqualBaysApart) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const EqualBays bays(6400 + seed);
+    for (const auto& [stddev, stddev_deg] :
+         {std::make_pair(10.0, 0.0), std::make_pair(0.0, 30.0)}) {
+      const PoseEstimate estimate = bays.Estimate(
+          PriorsOf(bays.query.cam_from_world, stddev, stddev_deg), seed);
+      EXPECT_EQ(estimate.verdict, Verdict::kRejected) << seed;
+      EXPECT_EQ(estimate.why, Reason::kAmbiguous) << estimate.reason;
+    }
+  }
+}
+
+TEST(EstimatePose, ATightPriorTellsEqualBaysApart) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const EqualBays bays(6400 + seed);
+    const Rigid3d& truth = bays.query.cam_from_world;
+    const PoseEstimate estimate =
+        bays.Estimate(PriorsOf(truth, 0.1, 0.0), seed);
+    EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+    EXPECT_LT(CenterError(estimate.cam_from_world, truth), 0.1);
+  }
+}
+
+TEST(EstimatePose, AnEmptyPriorTellsNoEquallyGoodPosesApart) {
+  GeneratedMapsOptions options;
+  options.num_points = 200;
+  options.wrong_share = 0.5;
+  options.multi_modal = options.diffuse = options.biased = 0.0;
+  options.agreeing_share = 1.0;
+  for (int seed = 0; seed < 5; ++seed) {
+    const GeneratedQuery query(options, seed);
+    const PoseEstimate estimate =
+        Estimate(query, seed, PriorsOf(query.cam_from_world(), 1e3, 0.0));
+    EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+    EXPECT_EQ(estimate.why, Reason::kAmbiguous) << estimate.reason;
+  }
+}
+
+// As where a position is in other coordinates than the model.
+TEST(EstimatePose, NamesAPriorThatIsFarAway) {
+  Random random(6500);
+  const SyntheticQuery query(150, 20.0, &random);
+  const std::vector<Eigen::Vector2d> observed =
+      query.Observe(1.0, 0.4, &random);
+  Priors priors = PriorsOf(query.cam_from_world, 5.0, 0.0);
+  priors.position->mean += Eigen::Vector3d(5e5, 5e6, 400.0);
+  const PoseEstimate estimate = Estimate(query, observed, 1, priors);
+  EXPECT_EQ(estimate.verdict, Verdict::kRejected);
+  EXPECT_EQ(estimate.why, Reason::kContradictsPrior) << estimate.reason;
+  // It is the pose that the image alone gives.
+  EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.1);
 }
 
 // The left perturbation that leads from one pose to the other.

@@ -185,7 +185,7 @@ TEST(RefinePoseGnc, DenseAndCeresFindTheSamePose) {
       GncOptions options;
       options.max_num_iterations = 5000;
       Rigid3d dense = start;
-      FocalPose by_ceres = {start, 1.0};
+      CorrectedPose by_ceres = {start, {}};
       const GncSummary summary =
           RefinePoseGnc(query.camera, query.points, loss_maps, options, &dense);
       const GncSummary reference_summary = RefinePoseGncCeres(
@@ -232,14 +232,14 @@ TEST(RefinePoseGnc, DenseAndCeresFindTheSameFocalLength) {
     of_pose.gravity->stddev_deg = 0.5;
     all = of_pose;
     all.focal_length = focal.focal_length;
-    const FocalPose start = {
-        MoveAway(query.cam_from_world, 0.005, 0.02, &random), 1.01};
+    const CorrectedPose start = {
+        MoveAway(query.cam_from_world, 0.005, 0.02, &random), {1.01}};
     for (const Priors& priors : {of_pose, focal, all}) {
       GncOptions options;
       options.max_num_iterations = 5000;
-      FocalPose dense = start, reference = start;
+      CorrectedPose dense = start, reference = start;
       if (!priors.focal_length) {
-        dense.focal_scale = reference.focal_scale = 1.0;
+        dense.correction.focal_scale = reference.correction.focal_scale = 1.0;
       }
       const GncSummary summary = RefinePoseGnc(
           query.camera, query.points, *maps, options, priors, &dense);
@@ -255,8 +255,9 @@ TEST(RefinePoseGnc, DenseAndCeresFindTheSameFocalLength) {
           1e-6);
       EXPECT_LT(CenterError(dense.cam_from_world, reference.cam_from_world),
                 6.5e-6);  // points are that far on average
-      EXPECT_NEAR(dense.focal_scale, reference.focal_scale, 1e-6);
-      EXPECT_EQ(dense.focal_scale == 1.0, !priors.focal_length);
+      EXPECT_NEAR(
+          dense.correction.focal_scale, reference.correction.focal_scale, 1e-6);
+      EXPECT_EQ(dense.correction.focal_scale == 1.0, !priors.focal_length);
     }
   }
 }
@@ -268,15 +269,15 @@ TEST(RefinePoseGnc, TheFocalLengthStaysInItsRange) {
   const double true_focal_length = query.camera.MeanFocalLength();
   Priors priors;
   priors.focal_length = {1.005 * true_focal_length, 2.0 * true_focal_length};
-  FocalPose pose = {query.cam_from_world, 1.01};
+  CorrectedPose pose = {query.cam_from_world, {1.01}};
   RefinePoseGnc(
       query.camera, query.points, *maps, GncOptions::Fine(), priors, &pose);
-  EXPECT_GE(pose.focal_scale, 1.005);
-  EXPECT_LT(pose.focal_scale, 1.01);
+  EXPECT_GE(pose.correction.focal_scale, 1.005);
+  EXPECT_LT(pose.correction.focal_scale, 1.01);
   priors.focal_length->min_px = 0.5 * true_focal_length;
   RefinePoseGnc(
       query.camera, query.points, *maps, GncOptions::Fine(), priors, &pose);
-  EXPECT_NEAR(pose.focal_scale, 1.0, 1e-3);
+  EXPECT_NEAR(pose.correction.focal_scale, 1.0, 1e-3);
 }
 
 TEST(RefinePoseGnc, ConvergesFromSeveralCellsAway) {

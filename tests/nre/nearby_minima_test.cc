@@ -92,7 +92,7 @@ TEST(FindNearbyMinima, FindsADeeperOneAlongTheValley) {
     ASSERT_LT(RotationErrorDeg(start, query.cam_from_world), 1.0);
 
     const std::vector<NearbyMinimum> minima =
-        FindNearbyMinima(query.camera, query.points, *fine, start);
+        FindNearbyMinima(query.camera, query.points, *fine, Priors(), start);
     EXPECT_EQ(RotationErrorDeg(minima.front().cam_from_world, start), 0.0);
     bool has_other = false;
     for (const NearbyMinimum& minimum : minima) {
@@ -114,8 +114,8 @@ TEST(FindNearbyMinima, AreNoneWhereThePoseIsWellDetermined) {
   const SyntheticQuery query(200, 20.0, &random);
   const std::unique_ptr<LossMaps> fine =
       GaussianFineMaps(query.xys, kFineStride, 1.0).Compute(query.xys);
-  const std::vector<NearbyMinimum> minima =
-      FindNearbyMinima(query.camera, query.points, *fine, query.cam_from_world);
+  const std::vector<NearbyMinimum> minima = FindNearbyMinima(
+      query.camera, query.points, *fine, Priors(), query.cam_from_world);
   ASSERT_EQ(minima.size(), 1);
   EXPECT_EQ(minima[0].cam_from_world.translation,
             query.cam_from_world.translation);
@@ -128,7 +128,8 @@ TEST(FindNearbyMinima, AreNoneWhereNothingIsInView) {
       GaussianFineMaps(query.xys, kFineStride, 1.0).Compute(query.xys);
   Rigid3d away = query.cam_from_world;
   away.translation.z() -= 100.0;
-  EXPECT_EQ(FindNearbyMinima(query.camera, query.points, *fine, away).size(),
+  EXPECT_EQ(FindNearbyMinima(query.camera, query.points, *fine, Priors(), away)
+                .size(),
             1);
 }
 
@@ -156,10 +157,10 @@ TEST(EstimatePose, IsAsUncertainAsItsMinimaAreFarApart) {
     const NarrowView view(kTurnDeg, &random);
     const SyntheticQuery& query = view.query;
     const auto estimate = [&](double factor) {
-      return EstimatePose(query.camera,
-                          query.points,
-                          MakeCoarseMaps(query.xys, kCoarseStride, 1.0),
-                          TwoPeaks(query.xys, view.other_xys, factor),
+      return EstimatePose({query.camera,
+                           query.points,
+                           MakeCoarseMaps(query.xys, kCoarseStride, 1.0),
+                           TwoPeaks(query.xys, view.other_xys, factor)},
                           NreEstimationOptions(),
                           seed);
     };

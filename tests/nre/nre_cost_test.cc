@@ -238,7 +238,7 @@ TEST_F(NreCostTest, FocalLengthIsAParameter) {
         by_rotation.data(), by_translation.data(), by_focal.data()};
     ASSERT_TRUE(cost.Evaluate(parameters, residual.data(), jacobians));
 
-    const ScaledCamera camera(query_.camera, std::exp(log_scale));
+    const CorrectedCamera camera(query_.camera, {std::exp(log_scale)});
     const NreCostFunction known(
         &camera, maps_.get(), i, query_.points[i], &sigma_, nullptr);
     double* known_jacobians[] = {rotation.data(), translation.data()};

@@ -20,12 +20,10 @@ int NumRight(GeneratedMapsOptions options,
   int num_right = 0;
   for (int seed = 1; seed <= num_queries; ++seed) {
     const GeneratedQuery query(options, seed);
-    const PoseEstimate estimate = EstimatePose(query.camera(),
-                                               query.points(),
-                                               query.coarse_maps(),
-                                               query,
-                                               NreEstimationOptions(),
-                                               seed);
+    const PoseEstimate estimate = EstimatePose(
+        {query.camera(), query.points(), query.coarse_maps(), query},
+        NreEstimationOptions(),
+        seed);
     const bool is_right =
         CenterError(estimate.cam_from_world, query.cam_from_world()) <= 0.1 &&
         RotationErrorDeg(estimate.cam_from_world, query.cam_from_world()) <=

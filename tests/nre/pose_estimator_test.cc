@@ -19,10 +19,10 @@ PoseEstimate Estimate(const SyntheticQuery& query,
   Random random(seed);
   const std::vector<Eigen::Vector2d> observed =
       query.Observe(1.0, wrong_share, &random);
-  return EstimatePose(query.camera,
-                      query.points,
-                      MakeCoarseMaps(observed, 8, 1.0),
-                      GaussianFineMaps(observed, 2, 0.8),
+  return EstimatePose({query.camera,
+                       query.points,
+                       MakeCoarseMaps(observed, 8, 1.0),
+                       GaussianFineMaps(observed, 2, 0.8)},
                       NreEstimationOptions(),
                       seed);
 }
@@ -105,27 +105,36 @@ struct Refinement {
   std::vector<Eigen::Vector2d> observed;
   std::vector<Eigen::Vector3d> first_points;
   std::vector<Eigen::Vector2d> first_observed;
+  SparseLossMaps coarse;
+  GaussianFineMaps fine;
 
   explicit Refinement(uint64_t seed) : Refinement(Random(seed)) {}
 
   explicit Refinement(Random random)
-      : query(1000, 20.0, &random), observed(query.Observe(1.5, 0.4, &random)) {
+      : query(1000, 20.0, &random),
+        observed(query.Observe(1.5, 0.4, &random)),
+        coarse(MakeCoarseMaps(observed, 8, 1.0)),
+        fine(observed, 2, 0.8) {
     constexpr int kNumFirst = 100;
     first_points.assign(query.points.begin(), query.points.begin() + kNumFirst);
     first_observed.assign(observed.begin(), observed.begin() + kNumFirst);
   }
 
+  // The problem of all points.
+  PoseProblem Problem(const Camera& camera, const Priors& priors) const {
+    return {camera, query.points, coarse, fine, priors};
+  }
+
   PoseEstimate Find(const Camera& camera,
                     const Priors& priors,
                     uint64_t seed) const {
-    return EstimatePose(camera,
-                        first_points,
-                        MakeCoarseMaps(first_observed, 8, 1.0),
-                        GaussianFineMaps(first_observed, 2, 0.8),
+    return EstimatePose({camera,
+                         first_points,
+                         MakeCoarseMaps(first_observed, 8, 1.0),
+                         GaussianFineMaps(first_observed, 2, 0.8),
+                         priors},
                         NreEstimationOptions(),
-                        seed,
-                        MethodInputs(),
-                        priors);
+                        seed);
   }
 
   PoseEstimate Find(uint64_t seed) const {
@@ -144,13 +153,8 @@ TEST(RefineOnMorePoints, IsMoreExact) {
     const size_t num_support = estimate.support.size();
     const double trace = estimate.covariance.trace();
     before += CenterError(estimate.cam_from_world, query.cam_from_world);
-    ASSERT_TRUE(
-        RefineOnMorePoints(query.camera,
-                           query.points,
-                           GaussianFineMaps(refinement.observed, 2, 0.8),
-                           SharedErrors(),
-                           Priors(),
-                           &estimate));
+    ASSERT_TRUE(RefineOnMorePoints(refinement.Problem(query.camera, Priors()),
+                                   &estimate));
     after += CenterError(estimate.cam_from_world, query.cam_from_world);
     EXPECT_GT(estimate.support.size(), 5 * num_support);
     EXPECT_LT(estimate.covariance.trace(), 0.5 * trace);
@@ -173,25 +177,20 @@ TEST(RefineOnMorePoints, FindsTheFocalLength) {
     const Refinement refinement(seed);
     const SyntheticQuery& query = refinement.query;
     const double true_focal_length = query.camera.MeanFocalLength();
-    const ScaledCamera camera(query.camera, seed % 2 == 0 ? 0.99 : 1.01);
+    const CorrectedCamera camera(query.camera, {seed % 2 == 0 ? 0.99 : 1.01});
     PoseEstimate estimate = refinement.Find(camera, priors, seed);
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
     // It is held, but its uncertainty is that of one that is not known.
-    EXPECT_EQ(estimate.focal_scale, 1.0);
+    EXPECT_EQ(estimate.correction.focal_scale, 1.0);
     EXPECT_GT(estimate.focal_length_std_px, 0.0);
     const double std_before = estimate.focal_length_std_px;
     const double log_false_alarms = estimate.log_false_alarms;
     before += CenterError(estimate.cam_from_world, query.cam_from_world);
     ASSERT_TRUE(
-        RefineOnMorePoints(camera,
-                           query.points,
-                           GaussianFineMaps(refinement.observed, 2, 0.8),
-                           SharedErrors(),
-                           priors,
-                           &estimate));
+        RefineOnMorePoints(refinement.Problem(camera, priors), &estimate));
     after += CenterError(estimate.cam_from_world, query.cam_from_world);
     EXPECT_NEAR(estimate.focal_length_px,
-                estimate.focal_scale * camera.MeanFocalLength(),
+                estimate.correction.focal_scale * camera.MeanFocalLength(),
                 1e-9);
     const double error = estimate.focal_length_px - true_focal_length;
     EXPECT_LT(std::abs(error), 0.004 * true_focal_length);
@@ -215,11 +214,10 @@ TEST(RefineOnMorePoints, LeavesThePoseWhereTheMapsSayNothing) {
   PoseEstimate estimate = found;
   const std::vector<Eigen::Vector2d> nowhere(refinement.observed.size(),
                                              Eigen::Vector2d(-1e4, -1e4));
-  EXPECT_FALSE(RefineOnMorePoints(refinement.query.camera,
-                                  refinement.query.points,
-                                  GaussianFineMaps(nowhere, 2, 0.8),
-                                  SharedErrors(),
-                                  Priors(),
+  EXPECT_FALSE(RefineOnMorePoints({refinement.query.camera,
+                                   refinement.query.points,
+                                   refinement.coarse,
+                                   GaussianFineMaps(nowhere, 2, 0.8)},
                                   &estimate));
   EXPECT_EQ(estimate.cam_from_world.translation,
             found.cam_from_world.translation);

@@ -45,12 +45,16 @@ TEST(NreMethod, CoarseRefinementDoesNotLeadAway) {
     const SyntheticQuery query(60, 20.0, &random);
     const SparseLossMaps coarse =
         MakeCoarseMaps(query.Observe(10.0, 0.4, &random), 48, 1.0);
-    const std::unique_ptr<PoseMethod> method = CreatePoseMethod(
-        query.camera, query.points, NreEstimationOptions(), {}, seed);
-    const std::vector<Rigid3d> sampled = method->Sample(coarse);
+    const GaussianFineMaps fine(query.xys, 2, 1.0);
+    const std::unique_ptr<PoseMethod> method =
+        CreatePoseMethod({query.camera, query.points, coarse, fine},
+                         NreEstimationOptions(),
+                         {},
+                         seed);
+    const std::vector<CorrectedPose> sampled = method->Sample(coarse);
     ASSERT_FALSE(sampled.empty());
-    const auto cost = [&](const Rigid3d& pose) {
-      return MeanNre(query.camera, query.points, coarse, pose);
+    const auto cost = [&](const CorrectedPose& pose) {
+      return MeanNre(query.camera, query.points, coarse, pose.cam_from_world);
     };
     EXPECT_LE(cost(method->RefineCoarse(coarse, sampled)),
               cost(sampled.front()));
@@ -69,15 +73,13 @@ TEST(ReMethod, IsTheNreOfOneHotMaps) {
   re.coarse_max_error_cells = 0.6;
   re.max_error_cells = 0.6;
   const PoseEstimate a =
-      EstimatePose(query.camera, query.points, coarse, fine, re, 1);
+      EstimatePose({query.camera, query.points, coarse, fine}, re, 1);
   NreEstimationOptions nre;
   nre.sampling_share = 1.0;
-  const PoseEstimate b = EstimatePose(query.camera,
-                                      query.points,
-                                      OneHotMaps(coarse),
-                                      OneHotFineMaps(fine),
-                                      nre,
-                                      1);
+  const PoseEstimate b = EstimatePose(
+      {query.camera, query.points, OneHotMaps(coarse), OneHotFineMaps(fine)},
+      nre,
+      1);
   ASSERT_NE(a.verdict, Verdict::kFailed) << a.reason;
   EXPECT_EQ(a.cam_from_world.rotation.coeffs(),
             b.cam_from_world.rotation.coeffs());
@@ -96,10 +98,10 @@ TEST(ReMethod, FindsThePose) {
     NreEstimationOptions options;
     options.method = EstimationMethod::kRe;
     const PoseEstimate estimate =
-        EstimatePose(query.camera,
-                     query.points,
-                     MakeCoarseMaps(observed, 8, 1.0),
-                     GaussianFineMaps(observed, 2, 0.8),
+        EstimatePose({query.camera,
+                      query.points,
+                      MakeCoarseMaps(observed, 8, 1.0),
+                      GaussianFineMaps(observed, 2, 0.8)},
                      options,
                      seed);
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
@@ -119,10 +121,10 @@ class MatchMethodTest : public testing::Test {
   PoseEstimate Estimate(const MatchSolver& solver) {
     MethodInputs inputs;
     inputs.magsac = solver;
-    return EstimatePose(query_.camera,
-                        query_.points,
-                        MakeCoarseMaps(query_.xys, 8, 1.0),
-                        GaussianFineMaps(query_.xys, 2, 0.8),
+    return EstimatePose({query_.camera,
+                         query_.points,
+                         MakeCoarseMaps(query_.xys, 8, 1.0),
+                         GaussianFineMaps(query_.xys, 2, 0.8)},
                         options_,
                         7,
                         inputs);
@@ -216,10 +218,10 @@ TEST(EstimatePose, EveryMethodFailsOnTooLittle) {
                          geometry.map_from_image)
               : MakeCoarseMaps(query.xys, 8, 1.0);
       const PoseEstimate estimate =
-          EstimatePose(query.camera,
-                       query.points,
-                       uninformative,
-                       GaussianFineMaps(query.xys, 2, 0.8),
+          EstimatePose({query.camera,
+                        query.points,
+                        uninformative,
+                        GaussianFineMaps(query.xys, 2, 0.8)},
                        options,
                        1,
                        inputs);

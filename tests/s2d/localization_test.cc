@@ -111,7 +111,7 @@ TEST(Localize, RefinesAFocalLengthThatWasFound) {
   Random random(6);
   const SyntheticQuery query(600, 30.0, &random);
   const Example example(query, 0.4, &random);
-  const ScaledCamera camera(query.camera, 1.01);
+  const CorrectedCamera camera(query.camera, {1.01});
   Priors priors;
   priors.focal_length = {100.0, 3000.0, /*found=*/true};
   for (const int max_num_points : {200, 1000}) {
@@ -119,14 +119,16 @@ TEST(Localize, RefinesAFocalLengthThatWasFound) {
     options.max_num_points = max_num_points;
     const PoseEstimate estimate = example.Run(camera, nullptr, options, priors);
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
-    EXPECT_NEAR(estimate.focal_scale, 1.0 / 1.01, 1e-3);
+    EXPECT_NEAR(estimate.correction.focal_scale, 1.0 / 1.01, 1e-3);
     EXPECT_LT(CenterError(estimate.cam_from_world, query.cam_from_world), 0.02);
     EXPECT_GT(estimate.support.size(), 200u);
     for (const PoseEstimate::Support& support : estimate.support) {
       EXPECT_LT((support.xy - query.xys[support.point]).norm(), 5.0);
     }
     options.max_num_refinement_points = 0;
-    EXPECT_EQ(example.Run(camera, nullptr, options, priors).focal_scale, 1.0);
+    EXPECT_EQ(
+        example.Run(camera, nullptr, options, priors).correction.focal_scale,
+        1.0);
   }
 }
 

@@ -28,12 +28,13 @@ CameraTrial RunCameraTrial(const Camera& true_camera,
       query.Observe(1.0, 0.4, &random);
   NreEstimationOptions options;
   options.num_hypotheses = 500;
-  const PoseEstimate estimate = EstimatePose(camera,
-                                             query.points,
-                                             MakeCoarseMaps(observed, 8, 1.0),
-                                             GaussianFineMaps(observed, 2, 0.8),
-                                             options,
-                                             seed);
+  const PoseEstimate estimate =
+      EstimatePose({camera,
+                    query.points,
+                    MakeCoarseMaps(observed, 8, 1.0),
+                    GaussianFineMaps(observed, 2, 0.8)},
+                   options,
+                   seed);
   return {estimate.verdict == Verdict::kRegistered,
           RotationErrorDeg(estimate.cam_from_world, query.cam_from_world),
           CenterError(estimate.cam_from_world, query.cam_from_world)};

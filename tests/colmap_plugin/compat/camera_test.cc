@@ -180,7 +180,7 @@ TEST_P(AllCameraModels, PointsWithoutAnImageAreRefused) {
   EXPECT_FALSE(camera_->Unproject({kNan, 10}, &bearing));
 }
 
-// What ScaledCamera relies on.
+// What CorrectedCamera relies on.
 TEST_P(AllCameraModels, AnotherFocalLengthScalesTheImage) {
   const colmap::Camera camera =
       MakeColmapCamera(GetParam().name, 640, 480, PlausibleParams(GetParam()));
@@ -190,7 +190,7 @@ TEST_P(AllCameraModels, AnotherFocalLengthScalesTheImage) {
   }
   const std::unique_ptr<Camera> expected =
       CreateCamera(ScaleFocalLength(camera, 1.6));
-  const ScaledCamera scaled(*camera_, 1.6);
+  const CorrectedCamera scaled(*camera_, {1.6});
   EXPECT_NEAR(scaled.MeanFocalLength(), expected->MeanFocalLength(), 1e-9);
   for (const Eigen::Vector3d& point : RandomPoints(50)) {
     Eigen::Vector2d xy, expected_xy;

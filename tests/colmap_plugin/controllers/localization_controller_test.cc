@@ -130,9 +130,9 @@ TEST_F(LocalizationControllerTest,
   EXPECT_FALSE(results[0].focal_length_estimated);
   EXPECT_TRUE(results[1].focal_length_estimated);
   EXPECT_NEAR(unknown.focal_length_px, 210.0, 1.0);
-  EXPECT_DOUBLE_EQ(results[1].camera_params[0], unknown.focal_length_px);
+  EXPECT_DOUBLE_EQ(CameraParams(results[1].camera)[0], unknown.focal_length_px);
   // The guess was 1.2 times the larger side.
-  EXPECT_NEAR(unknown.focal_scale, unknown.focal_length_px / 288.0, 1e-9);
+  EXPECT_NEAR(unknown.correction.focal_scale, unknown.focal_length_px / 288.0, 1e-9);
   EXPECT_LT(CenterError(unknown.cam_from_world, scene_.query_poses[0]), 0.05);
   EXPECT_LT(RotationErrorDeg(unknown.cam_from_world, scene_.query_poses[0]),
             0.3);

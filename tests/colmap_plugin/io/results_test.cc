@@ -26,7 +26,8 @@ std::vector<QueryResult> SomeResults() {
   registered.focal_length_estimated = true;
   registered.estimate.focal_length_px = 500.5;
   registered.estimate.focal_length_std_px = 1.25;
-  registered.camera_params = {500.5, 320, 240};
+  registered.camera =
+      MakeColmapCamera("SIMPLE_PINHOLE", 640, 480, {500.5, 320, 240});
   registered.estimate.fine_cost = 7.5;
   registered.estimate.log_false_alarms = -18.5;
   registered.estimate.support.resize(2);

@@ -1,5 +1,3 @@
-#include "nre/joint_estimation.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +10,7 @@
 
 #include "nre/evidence.h"
 #include "nre/gnc.h"
+#include "nre/pose_estimator.h"
 #include "tests/testing/synthetic_maps.h"
 
 namespace nre {
@@ -32,17 +31,16 @@ PoseEstimate Estimate(const Camera& camera,
                       const std::vector<Eigen::Vector2d>& observed,
                       const Priors& priors,
                       uint64_t seed) {
-  return EstimatePose(camera,
-                      query.points,
-                      MakeCoarseMaps(observed, 8, 1.0),
-                      GaussianFineMaps(observed, 2, 0.8),
+  return EstimatePose({camera,
+                       query.points,
+                       MakeCoarseMaps(observed, 8, 1.0),
+                       GaussianFineMaps(observed, 2, 0.8),
+                       priors},
                       NreEstimationOptions(),
-                      seed,
-                      MethodInputs(),
-                      priors);
+                      seed);
 }
 
-TEST(EstimatePoseJointly, FindsAnyFocalLength) {
+TEST(EstimatePose, FindsAnyFocalLength) {
   uint64_t seed = 0;
   for (const double factor : {0.3, 0.7, 1.0, 2.0, 4.0}) {
     Random random(++seed);
@@ -50,12 +48,12 @@ TEST(EstimatePoseJointly, FindsAnyFocalLength) {
     const std::vector<Eigen::Vector2d> observed =
         query.Observe(1.0, 0.6, &random);
     // What the user gives; only the ratio of fx and fy has to be right.
-    const ScaledCamera wrong(query.camera, factor);
+    const CorrectedCamera wrong(query.camera, {factor});
     const PoseEstimate estimate =
         Estimate(wrong, query, observed, UnknownFocalLength(), seed);
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered)
         << factor << ": " << estimate.reason;
-    EXPECT_NEAR(estimate.focal_scale * factor, 1.0, 0.01);
+    EXPECT_NEAR(estimate.correction.focal_scale * factor, 1.0, 0.01);
     EXPECT_NEAR(estimate.focal_length_px, kTrueFocalLength, 5.0);
     EXPECT_LT(std::abs(estimate.focal_length_px - kTrueFocalLength),
               4.0 * estimate.focal_length_std_px);
@@ -66,7 +64,7 @@ TEST(EstimatePoseJointly, FindsAnyFocalLength) {
   }
 }
 
-TEST(EstimatePoseJointly, OneSeedOneResult) {
+TEST(EstimatePose, OneSeedOneResult) {
   Random random(1);
   const SyntheticQuery query(100, 20.0, &random);
   const std::vector<Eigen::Vector2d> observed =
@@ -78,11 +76,11 @@ TEST(EstimatePoseJointly, OneSeedOneResult) {
   EXPECT_EQ(a.cam_from_world.rotation.coeffs(),
             b.cam_from_world.rotation.coeffs());
   EXPECT_EQ(a.cam_from_world.translation, b.cam_from_world.translation);
-  EXPECT_EQ(a.focal_scale, b.focal_scale);
+  EXPECT_EQ(a.correction.focal_scale, b.correction.focal_scale);
   EXPECT_EQ(a.covariance, b.covariance);
 }
 
-TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
+TEST(EstimatePose, CovarianceIsTheScatterOfRepeatedEstimates) {
   constexpr int kNumTrials = 60;
   Random random(5);
   const SyntheticQuery query(200, 20.0, &random);
@@ -92,7 +90,7 @@ TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
     // sigma of one cell on top of that widens the minimum.
     const std::vector<Eigen::Vector2d> observed =
         query.Observe(1.6, 0.0, &random);
-    FocalPose pose = {query.cam_from_world, 1.0};
+    CorrectedPose pose = {query.cam_from_world, {}};
     const auto maps = GaussianFineMaps(observed, 2, 0.8).Compute(query.xys);
     RefinePoseGncCeres(query.camera,
                        query.points,
@@ -102,7 +100,7 @@ TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
                        &pose);
     PoseEstimate estimate;
     estimate.cam_from_world = pose.cam_from_world;
-    const ScaledCamera camera(query.camera, pose.focal_scale);
+    const CorrectedCamera camera(query.camera, {pose.correction.focal_scale});
     FindSupport(camera, query.points, *maps, &estimate, UnknownFocalLength());
     JudgeEvidence(camera, query.points, *maps, &estimate, UnknownFocalLength());
     ASSERT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
@@ -126,7 +124,7 @@ TEST(EstimatePoseJointly, CovarianceIsTheScatterOfRepeatedEstimates) {
 }
 
 // A plane seen head-on: the camera may be near or its focal length long.
-TEST(EstimatePoseJointly, APlaneSeenHeadOnIsNotRegistered) {
+TEST(EstimatePose, APlaneSeenHeadOnIsNotRegistered) {
   for (uint64_t seed = 1; seed <= 2; ++seed) {
     Random random(seed);
     SyntheticQuery query(0, 20.0, &random);
@@ -159,7 +157,7 @@ TEST(EstimatePoseJointly, APlaneSeenHeadOnIsNotRegistered) {
   }
 }
 
-TEST(EstimatePoseJointly, RandomMapsAreNotRegistered) {
+TEST(EstimatePose, RandomMapsAreNotRegistered) {
   for (uint64_t seed = 1; seed <= 2; ++seed) {
     Random random(seed);
     const SyntheticQuery query(300, 20.0, &random);
@@ -253,18 +251,14 @@ struct AmbiguousScene {
       }
       coarse.AddPoint(map.weights.data());
     }
-    return EstimatePose(query.camera,
-                        query.points,
-                        coarse,
-                        TwoPeaks(xys[0], xys[1]),
-                        NreEstimationOptions(),
-                        1,
-                        MethodInputs(),
-                        priors);
+    return EstimatePose(
+        {query.camera, query.points, coarse, TwoPeaks(xys[0], xys[1]), priors},
+        NreEstimationOptions(),
+        1);
   }
 };
 
-TEST(EstimatePoseJointly, PriorsResolveAmbiguities) {
+TEST(EstimatePose, PriorsResolveAmbiguities) {
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     Random random(seed);
     const AmbiguousScene scene(&random);
@@ -288,7 +282,7 @@ TEST(EstimatePoseJointly, PriorsResolveAmbiguities) {
   }
 }
 
-TEST(EstimatePoseJointly, AVaguePriorDoesNoHarm) {
+TEST(EstimatePose, AVaguePriorDoesNoHarm) {
   Random random(1);
   const SyntheticQuery query(200, 20.0, &random);
   const std::vector<Eigen::Vector2d> observed =
@@ -310,7 +304,7 @@ TEST(EstimatePoseJointly, AVaguePriorDoesNoHarm) {
 }
 
 // Points are at depths of 3 to 10.
-TEST(EstimatePoseJointly, AWrongPriorDoesNotRegisterAWrongPose) {
+TEST(EstimatePose, AWrongPriorDoesNotRegisterAWrongPose) {
   Random random(2);
   const SyntheticQuery query(200, 20.0, &random);
   const std::vector<Eigen::Vector2d> observed =
@@ -348,53 +342,6 @@ TEST(EstimatePoseJointly, AWrongPriorDoesNotRegisterAWrongPose) {
     expect_not_wrong(priors);
   }
   EXPECT_GE(num_rejected, 12);
-}
-
-TEST(JointHessian, IsThatOfEq9AndThePriors) {
-  Random random(4);
-  const SyntheticQuery query(50, 20.0, &random);
-  const auto maps = GaussianFineMaps(query.Observe(2.0, 0.0, &random), 2, 3.0)
-                        .Compute(query.xys);
-  Priors priors = UnknownFocalLength();
-  priors.gravity = GravityPrior();
-  priors.gravity->down_in_cam =
-      query.cam_from_world.rotation * priors.gravity->down_in_world;
-  priors.position = PositionPrior();
-  priors.position->mean = ProjectionCenter(query.cam_from_world);
-  priors.position->covariance << 0.02, 0.005, 0, 0.005, 0.03, 0, 0, 0, 0.01;
-  constexpr double kSigma = 4.0;
-  const auto cost = [&](const Eigen::Matrix<double, 7, 1>& change) {
-    const Rigid3d pose = PerturbLeft(change.head<6>(), query.cam_from_world);
-    const ScaledCamera camera(query.camera, std::exp(change[6]));
-    double sum = PriorCost(priors, pose);
-    Eigen::Vector2d xy;
-    for (size_t i = 0; i < query.points.size(); ++i) {
-      EXPECT_TRUE(camera.Project(pose * query.points[i], &xy, nullptr));
-      sum +=
-          maps->Smoothed(i, maps->geometry().map_from_image * xy, kSigma, false)
-              .value;
-    }
-    return sum;
-  };
-  const Eigen::MatrixXd hessian = JointHessian(
-      query.camera, query.points, *maps, kSigma, priors, query.cam_from_world);
-  ASSERT_EQ(hessian.rows(), 7);
-  constexpr double kStep = 1e-3;
-  using Vector7d = Eigen::Matrix<double, 7, 1>;
-  for (int i = 0; i < 7; ++i) {
-    for (int j = 0; j <= i; ++j) {
-      const Vector7d a = kStep * Vector7d::Unit(i),
-                     b = kStep * Vector7d::Unit(j);
-      const double difference =
-          (cost(a + b) - cost(a - b) - cost(b - a) + cost(-a - b)) /
-          (4.0 * kStep * kStep);
-      // The projection's own curvature times the gradient is left out.
-      EXPECT_NEAR(hessian(i, j),
-                  difference,
-                  0.05 * std::sqrt(hessian(i, i) * hessian(j, j)))
-          << i << ", " << j;
-    }
-  }
 }
 
 }  // namespace
