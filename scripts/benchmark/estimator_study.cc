@@ -47,7 +47,23 @@ struct Problem {
   const LossMaps& coarse;
   const FineMapSource& fine;
   MethodInputs inputs;
+  const PointView* point_views = nullptr;
 };
+
+PoseEstimate Estimate(const Problem& problem,
+                      const NreEstimationOptions& options,
+                      const PointView* point_views) {
+  return EstimatePose({problem.camera,
+                       problem.points,
+                       problem.coarse,
+                       problem.fine,
+                       Priors(),
+                       SharedErrors(),
+                       point_views},
+                      options,
+                      problem.seed,
+                      problem.inputs);
+}
 
 // What is left of the estimator when stages are left out.
 struct Stages {
@@ -125,26 +141,12 @@ std::map<std::string, Method> AllMethods() {
     // Started from the NRE, it would be no baseline; the paper's starts here.
     options.fpr_start = EstimationMethod::kMagsac;
     methods[EstimationMethodName(method)] = [options](const Problem& problem) {
-      return EstimatePose(problem.camera,
-                          problem.points,
-                          problem.coarse,
-                          problem.fine,
-                          options,
-                          problem.seed,
-                          problem.inputs);
+      return Estimate(problem, options, problem.point_views);
     };
   }
   // What the baselines are told, and no more.
   methods["nre without views"] = [](const Problem& problem) {
-    MethodInputs inputs = problem.inputs;
-    inputs.views = nullptr;
-    return EstimatePose(problem.camera,
-                        problem.points,
-                        problem.coarse,
-                        problem.fine,
-                        NreEstimationOptions(),
-                        problem.seed,
-                        inputs);
+    return Estimate(problem, NreEstimationOptions(), nullptr);
   };
   // What the costs themselves would allow.
   methods["from truth"] = [](const Problem& problem) {

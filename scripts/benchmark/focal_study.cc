@@ -199,8 +199,8 @@ FocalMatches MatchesOf(const Part& part,
                        const std::string& folder,
                        ReferenceCache* cache) {
   const LocalizationOptions options;
-  const std::unique_ptr<Camera> camera = CreateCamera(
-      ScaleFocalLength(part.query.camera, result.estimate.focal_scale));
+  const std::unique_ptr<Camera> camera = CreateCamera(ScaleFocalLength(
+      part.query.camera, result.estimate.correction.focal_scale));
   std::vector<std::unique_ptr<Camera>> cameras;
   std::vector<const Camera*> pointers;
   for (const colmap::image_t id : part.references.image_ids) {

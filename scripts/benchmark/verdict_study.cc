@@ -2,9 +2,14 @@
 // and queries that do not, generated and real. See README.md.
 //
 //   verdict_study [--dataset_path FOLDER] [--work_path FOLDER] [--quick 1]
-//                 [--only tuning|checking|SCENE] [--csv FILE]
+//                 [--only tuning|checking|SCENE] [--results FILE] [--statements
+//                 1]
 //                 [--num_threads N] [--random_seed N]
 //                 [--features NAME] [--weights_path FOLDER]
+//
+// --results FILE: a line per query, as soon as it is done; what the file has
+// already is not done again. --statements 1: queries about which something
+// right or wrong is stated, instead; see statement_queries.h.
 //
 // The exit code is 1 if a query is registered that does not belong, or far from
 // its truth, or if the verdict loses too many right poses.
@@ -17,6 +22,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -25,6 +31,8 @@
 #include "colmap_plugin/compat/colmap.h"
 #include "nre/error.h"
 #include "s2d/feature_preset.h"
+#include "scripts/benchmark/cached_extractor.h"
+#include "scripts/benchmark/statement_queries.h"
 #include "scripts/benchmark/verdict_scenes.h"
 #include "tests/testing/generated_maps.h"
 
@@ -37,6 +45,10 @@ constexpr double kWrongDeg = 5.0;
 constexpr double kRightM = 0.1;
 constexpr double kRightDeg = 1.0;
 constexpr double kMaxLostShare = 0.02;
+// A covariance explains so many standard deviations of the centre, and what the
+// truth is off.
+constexpr double kMaxNumStd = 5.0;
+constexpr double kMaxUnexplainedM = 0.01;
 
 // One in so many queries with --quick.
 constexpr int kQuickThinOut = 25;
@@ -48,7 +60,8 @@ struct Options {
        (std::filesystem::temp_directory_path() / "verdict_study").string()},
       {"--quick", "0"},
       {"--only", ""},
-      {"--csv", ""},
+      {"--results", ""},
+      {"--statements", "0"},
       {"--num_threads", "1"},
       {"--random_seed", "0"},
       {"--features", kDefaultFeatures},
@@ -73,27 +86,91 @@ struct Options {
   }
 };
 
-// One query when it is done.
+// One query when it is done, as a line of --results says it.
 struct Outcome {
-  const StudyScene* scene = nullptr;
-  const StudyQuery* query = nullptr;
-  PoseEstimate estimate;
+  std::string scene, kind, name;
+  bool for_tuning = false;
+  bool belongs = false;
+  bool ambiguous = false;
+  Verdict verdict = Verdict::kFailed;
   double error_m = 0.0;  // those of queries that belong
   double error_deg = 0.0;
   // Normalised error squared, 6 degrees of freedom; NaN without a covariance.
   double normalised_error = std::nan("");
+  // Standard deviation of the centre along its error.
+  double center_std_m = 0.0;
+  double evidence = 0.0;
+  size_t support = 0;
+  double focal_length_px = 0.0;
+  double focal_length_score = 0.0, lens_score = 0.0;
+  std::string why, reason;
 
-  bool Belongs() const { return query->cam_from_world.has_value(); }
-  bool Registered() const { return estimate.verdict == Verdict::kRegistered; }
+  bool Registered() const { return verdict == Verdict::kRegistered; }
   bool Wrong() const {
-    return !Belongs() || error_m > kWrongM || error_deg > kWrongDeg;
+    return !belongs || error_m > kWrongM || error_deg > kWrongDeg;
   }
   bool Right() const {
-    return Belongs() && estimate.verdict != Verdict::kFailed &&
-           error_m <= kRightM && error_deg <= kRightDeg;
+    return belongs && verdict != Verdict::kFailed && error_m <= kRightM &&
+           error_deg <= kRightDeg;
   }
-  bool Lost() const { return Right() && !Registered() && !query->ambiguous; }
+  bool Lost() const { return Right() && !Registered() && !ambiguous; }
+  // Farther off than its covariance allows for.
+  bool TooSure() const {
+    return belongs && error_m > kMaxNumStd * center_std_m + kMaxUnexplainedM;
+  }
+  std::string Key() const { return scene + "\t" + kind + "\t" + name; }
 };
+
+constexpr char kColumns[] =
+    "scene\tkind\tname\tfor_tuning\tbelongs\tambiguous\tverdict\terror_m\t"
+    "error_deg\tnormalised_error\tcenter_std_m\tevidence\tsupport\t"
+    "focal_length_px\tfocal_length_score\tlens_score\twhy\treason";
+
+std::string ToLine(const Outcome& o) {
+  std::ostringstream line;
+  line << o.Key() << '\t' << o.for_tuning << '\t' << o.belongs << '\t'
+       << o.ambiguous << '\t' << VerdictName(o.verdict) << '\t' << o.error_m
+       << '\t' << o.error_deg << '\t' << o.normalised_error << '\t'
+       << o.center_std_m << '\t' << o.evidence << '\t' << o.support << '\t'
+       << o.focal_length_px << '\t' << o.focal_length_score << '\t'
+       << o.lens_score << '\t' << o.why << '\t' << o.reason;
+  return line.str();
+}
+
+Outcome FromLine(const std::string& line) {
+  std::istringstream words(line);
+  std::vector<std::string> w;
+  for (std::string word; std::getline(words, word, '\t');) w.push_back(word);
+  w.resize(18);
+  Outcome o;
+  o.scene = w[0], o.kind = w[1], o.name = w[2];
+  o.for_tuning = w[3] == "1", o.belongs = w[4] == "1";
+  o.ambiguous = w[5] == "1";
+  for (const Verdict verdict :
+       {Verdict::kRegistered, Verdict::kRejected, Verdict::kFailed}) {
+    if (w[6] == VerdictName(verdict)) o.verdict = verdict;
+  }
+  o.error_m = std::stod(w[7]), o.error_deg = std::stod(w[8]);
+  o.normalised_error = std::stod(w[9]), o.center_std_m = std::stod(w[10]);
+  o.evidence = std::stod(w[11]), o.support = std::stoul(w[12]);
+  o.focal_length_px = std::stod(w[13]);
+  o.focal_length_score = std::stod(w[14]), o.lens_score = std::stod(w[15]);
+  o.why = w[16], o.reason = w[17];
+  return o;
+}
+
+// The outcomes of an earlier run; a line that a kill cut off is none.
+std::map<std::string, Outcome> ReadOutcomes(const std::string& path) {
+  std::map<std::string, Outcome> outcomes;
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  while (std::getline(file, line) && !file.eof()) {
+    const Outcome outcome = FromLine(line);
+    outcomes[outcome.Key()] = outcome;
+  }
+  return outcomes;
+}
 
 // e^T C^-1 e of the left perturbation e that leads from the estimate to the
 // truth.
@@ -111,72 +188,120 @@ Outcome Judge(const StudyScene& scene,
               const StudyQuery& query,
               const PoseEstimate& estimate) {
   Outcome outcome;
-  outcome.scene = &scene;
-  outcome.query = &query;
-  outcome.estimate = estimate;
+  outcome.scene = scene.name;
+  outcome.kind = query.kind;
+  outcome.name = query.query.name;
+  outcome.for_tuning = scene.for_tuning;
+  outcome.ambiguous = query.ambiguous;
+  outcome.belongs = query.cam_from_world.has_value();
+  outcome.verdict = estimate.verdict;
+  outcome.evidence = -estimate.log_false_alarms;
+  outcome.support = estimate.support.size();
+  outcome.focal_length_px = estimate.focal_length_px;
+  outcome.focal_length_score = estimate.focal_length_score;
+  outcome.lens_score = estimate.lens_score;
+  outcome.why = ReasonName(estimate.why);
+  outcome.reason = estimate.reason;
   if (query.cam_from_world) {
-    outcome.error_m =
-        CenterError(estimate.cam_from_world, *query.cam_from_world) /
+    const Rigid3d& truth = *query.cam_from_world;
+    const Eigen::Vector3d error =
+        ProjectionCenter(estimate.cam_from_world) - ProjectionCenter(truth);
+    outcome.error_m = error.norm() / scene.units_per_m;
+    outcome.error_deg = RotationErrorDeg(estimate.cam_from_world, truth);
+    outcome.normalised_error = NormalisedError(estimate, truth);
+    const Eigen::Vector3d direction = error.normalized();
+    outcome.center_std_m =
+        std::sqrt(direction.dot(CenterCovariance(estimate) * direction)) /
         scene.units_per_m;
-    outcome.error_deg =
-        RotationErrorDeg(estimate.cam_from_world, *query.cam_from_world);
-    outcome.normalised_error = NormalisedError(estimate, *query.cam_from_world);
   }
   return outcome;
 }
 
+// Appends what is done to the file of results at once.
+class Recorder {
+ public:
+  explicit Recorder(const std::string& path) {
+    if (path.empty()) return;
+    done_ = ReadOutcomes(path);
+    // Anew, so that a line that was cut off is gone.
+    file_.open(path, std::ios::trunc);
+    file_ << kColumns << '\n';
+    for (const auto& [_, outcome] : done_) file_ << ToLine(outcome) << '\n';
+    file_.flush();
+  }
+
+  const Outcome* Find(const std::string& key) const {
+    const auto found = done_.find(key);
+    return found == done_.end() ? nullptr : &found->second;
+  }
+
+  void Add(const Outcome& outcome) {
+    if (file_.is_open()) file_ << ToLine(outcome) << std::endl;
+  }
+
+ private:
+  std::map<std::string, Outcome> done_;
+  std::ofstream file_;
+};
+
 std::vector<Outcome> Run(const StudyScene& scene,
                          const FeaturePreset& preset,
-                         const Options& options) {
+                         const Options& options,
+                         Recorder* recorder) {
   LocalizationOptions localization;
   localization.num_threads = std::atoi(options["--num_threads"].c_str());
   localization.random_seed = std::atoi(options["--random_seed"].c_str());
   LocalizationController controller(
       scene.model, scene.image_path, preset, localization, nullptr);
+  std::vector<Outcome> outcomes;
   std::vector<Query> queries;
   std::vector<QueryReferences> references;
+  std::map<std::string, const StudyQuery*> by_name;
   for (const StudyQuery& query : scene.queries) {
+    const Outcome* done =
+        recorder->Find(Judge(scene, query, PoseEstimate()).Key());
+    if (done != nullptr) {
+      outcomes.push_back(*done);
+      continue;
+    }
     queries.push_back(query.query);
     references.push_back(query.references);
+    by_name[query.query.name] = &query;
   }
   size_t num_done = 0;
-  const std::vector<QueryResult> results =
-      controller.Run(queries, references, [&](const QueryResult&) {
-        std::fprintf(stderr,
-                     "\r%s: %zu/%zu ",
-                     scene.name.c_str(),
-                     ++num_done,
-                     queries.size());
-      });
+  controller.Run(queries, references, [&](const QueryResult& result) {
+    outcomes.push_back(Judge(scene, *by_name.at(result.name), result.estimate));
+    recorder->Add(outcomes.back());
+    std::fprintf(stderr,
+                 "\r%s: %zu/%zu ",
+                 scene.name.c_str(),
+                 ++num_done,
+                 queries.size());
+  });
   std::fprintf(stderr, "\n");
-  std::vector<Outcome> outcomes;
-  for (size_t i = 0; i < results.size(); ++i) {
-    outcomes.push_back(Judge(scene, scene.queries[i], results[i].estimate));
-  }
   return outcomes;
 }
 
 // Queries that are nothing but loss maps, made for known poses.
 std::vector<Outcome> RunGeneratedMaps(int num_seeds) {
-  static StudyScene scene;
+  StudyScene scene;
   scene.name = "maps";
   scene.for_tuning = true;
-  static std::vector<StudyQuery> queries(num_seeds);
   std::vector<Outcome> outcomes;
   for (int seed = 0; seed < num_seeds; ++seed) {
     GeneratedMapsOptions options;
     options.wrong_share = 0.2 * (seed % 4);
     const GeneratedQuery generated(options, seed);
-    StudyQuery& query = queries[seed];
+    StudyQuery query;
     query.kind = "maps, " + std::to_string(20 * (seed % 4)) + " % wrong";
     query.query.name = std::to_string(seed);
     query.cam_from_world = generated.cam_from_world();
     outcomes.push_back(Judge(scene,
                              query,
-                             EstimatePose(generated.camera(),
-                                          generated.points(),
-                                          generated.coarse_maps(),
-                                          generated,
+                             EstimatePose({generated.camera(),
+                                           generated.points(),
+                                           generated.coarse_maps(),
+                                           generated},
                                           NreEstimationOptions(),
                                           seed)));
   }
@@ -192,26 +317,33 @@ double Quantile(std::vector<double> values, double share) {
 
 // One row of the table of verdicts.
 struct Counts {
-  int queries = 0, registered = 0, wrong = 0, right = 0, lost = 0;
+  int queries = 0, registered = 0, wrong = 0, right = 0, lost = 0, too_sure = 0;
+  std::vector<double> errors_m;  // of registered ones
   std::vector<double> evidence;
 
   void Add(const Outcome& outcome) {
     ++queries;
-    registered += outcome.Registered();
-    wrong += outcome.Registered() && outcome.Wrong();
-    right += outcome.Right() && !outcome.query->ambiguous;
+    if (outcome.Registered()) {
+      ++registered;
+      wrong += outcome.Wrong();
+      too_sure += outcome.TooSure();
+      errors_m.push_back(outcome.error_m);
+    }
+    right += outcome.Right() && !outcome.ambiguous;
     lost += outcome.Lost();
-    evidence.push_back(-outcome.estimate.log_false_alarms);
+    evidence.push_back(outcome.evidence);
   }
 
   void Print(const std::string& name) const {
-    std::printf("  %-28s %8d %10d %6d %6d %5d  %8.1f %8.1f %8.1f\n",
+    std::printf("  %-28s %8d %10d %6d %6d %5d %8d %9.2f  %8.1f %8.1f %8.1f\n",
                 name.c_str(),
                 queries,
                 registered,
                 wrong,
                 right,
                 lost,
+                too_sure,
+                100.0 * Quantile(errors_m, 0.5),
                 Quantile(evidence, 0.0),
                 Quantile(evidence, 0.5),
                 Quantile(evidence, 1.0));
@@ -227,18 +359,20 @@ bool PrintVerdicts(const std::string& title,
     std::map<std::string, Counts> rows;
     Counts all;
     for (const Outcome& outcome : outcomes) {
-      if (outcome.Belongs() != belongs) continue;
-      rows[outcome.query->kind].Add(outcome);
+      if (outcome.belongs != belongs) continue;
+      rows[outcome.kind].Add(outcome);
       all.Add(outcome);
     }
     if (rows.empty()) continue;
-    std::printf("  %-28s %8s %10s %6s %6s %5s  %s\n",
+    std::printf("  %-28s %8s %10s %6s %6s %5s %8s %9s  %s\n",
                 belongs ? "belongs to the map" : "does not belong",
                 "queries",
                 "registered",
                 "wrong",
                 "right",
                 "lost",
+                "too sure",
+                "median cm",
                 "evidence: min, median, max");
     for (const auto& [kind, counts] : rows) counts.Print(kind);
     all.Print("all");
@@ -254,9 +388,8 @@ void PrintCovariance(const std::vector<Outcome>& outcomes) {
   std::map<std::string, std::vector<double>> rows;
   for (const Outcome& outcome : outcomes) {
     if (outcome.Registered() && !outcome.Wrong()) {
-      const std::string& name = outcome.scene->name;
-      rows[outcome.query->kind == "moved" ? "(moved)"
-                                          : name.substr(0, name.find('_'))]
+      const std::string& name = outcome.scene;
+      rows[outcome.kind == "moved" ? "(moved)" : name.substr(0, name.find('_'))]
           .push_back(outcome.normalised_error);
     }
   }
@@ -280,21 +413,6 @@ void PrintCovariance(const std::vector<Outcome>& outcomes) {
   }
 }
 
-void WriteCsv(const std::string& path, const std::vector<Outcome>& outcomes) {
-  std::ofstream file(path);
-  file << "scene,kind,name,belongs,verdict,error_m,error_deg,evidence,support,"
-          "normalised_error,reason\n";
-  for (const Outcome& outcome : outcomes) {
-    file << outcome.scene->name << ",\"" << outcome.query->kind << "\","
-         << outcome.query->query.name << "," << outcome.Belongs() << ","
-         << VerdictName(outcome.estimate.verdict) << "," << outcome.error_m
-         << "," << outcome.error_deg << ","
-         << -outcome.estimate.log_false_alarms << ","
-         << outcome.estimate.support.size() << "," << outcome.normalised_error
-         << ",\"" << outcome.estimate.reason << "\"\n";
-  }
-}
-
 int Main(int argc, char** argv) {
   const Options options(argc, argv);
   StudySelection selection;
@@ -306,16 +424,20 @@ int Main(int argc, char** argv) {
            options["--dataset_path"], options["--work_path"], selection)) {
     scenes.push_back(std::move(scene));
   }
-  const FeaturePreset preset =
+  FeaturePreset preset =
       CreateFeaturePreset(options["--features"], {options["--weights_path"]});
+  const bool statements = options["--statements"] != "0";
+  if (statements) CacheFeatures(&preset);
+  Recorder recorder(options["--results"]);
   std::vector<Outcome> tuning, checking;
-  if (selection.Has("maps", true)) {
+  if (selection.Has("maps", true) && !statements) {
     constexpr int kNumSeeds = 200;
     tuning = RunGeneratedMaps(kNumSeeds / selection.thin_out);
   }
   for (const std::unique_ptr<StudyScene>& scene : scenes) {
     std::vector<Outcome>& outcomes = scene->for_tuning ? tuning : checking;
-    const std::vector<Outcome> more = Run(*scene, preset, options);
+    if (statements) StateAboutQueries(scene.get());
+    const std::vector<Outcome> more = Run(*scene, preset, options, &recorder);
     outcomes.insert(outcomes.end(), more.begin(), more.end());
   }
   bool good = true;
@@ -328,7 +450,6 @@ int Main(int argc, char** argv) {
   std::vector<Outcome> all = tuning;
   all.insert(all.end(), checking.begin(), checking.end());
   PrintCovariance(all);
-  if (!options["--csv"].empty()) WriteCsv(options["--csv"], all);
   return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
