@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <tuple>
 
 #include "colmap_plugin/compat/absolute_pose.h"
@@ -202,6 +204,14 @@ void LocalizationController::Estimate(const Query& query,
       *result = attempt;
     }
   }
+  if (result->estimate.why == Reason::kContradictsPrior && priors.position) {
+    // Coordinates of another system are recognised by it.
+    std::ostringstream distance;
+    distance << "; the position prior lies "
+             << DistanceFromCameras(priors.position->mean)
+             << " model units from the nearest camera of the model";
+    result->estimate.reason += distance.str();
+  }
   if (result->estimate.verdict == Verdict::kRegistered &&
       result->focal_length_estimated && !stated.focal_length) {
     result->warnings.push_back("the image contradicts its camera as stated, " +
@@ -239,6 +249,18 @@ Priors LocalizationController::PriorsOf(const Query& query) const {
             : "it has priors, which only --NreEstimation.method nre can use");
   }
   return priors;
+}
+
+double LocalizationController::DistanceFromCameras(
+    const Eigen::Vector3d& position) const {
+  double distance = std::numeric_limits<double>::infinity();
+  for (const colmap::image_t image_id : registered_images_) {
+    distance = std::min(
+        distance,
+        (ProjectionCenter(CamFromWorld(model_.Image(image_id))) - position)
+            .norm());
+  }
+  return distance;
 }
 
 bool LocalizationController::IsCameraOfModel(

@@ -140,6 +140,8 @@ class LocalizationController {
                      const QueryResult& result,
                      std::vector<colmap::image_t>* image_ids) const;
   Priors PriorsOf(const Query& query) const;
+  // Of the nearest registered image, in model units.
+  double DistanceFromCameras(const Eigen::Vector3d& position) const;
   // Whether a registered image of the model has the same intrinsics.
   bool IsCameraOfModel(const colmap::Camera& camera) const;
   // Those that are looked for.

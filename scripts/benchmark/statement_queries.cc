@@ -125,7 +125,10 @@ class Statements {
   void AddAll() {
     scene_->queries.push_back(base_);
     scene_->queries.back().kind = "as it is";
-    AddWithImage("focal length unknown").query.focal_length_unknown = true;
+    // Not as it is: a camera of the model is known.
+    Query& unknown = AddWithImage("focal length unknown").query;
+    unknown.camera = ScaleFocalLength(unknown.camera, 1.1);
+    unknown.focal_length_unknown = true;
     AddWrongFocalLength();
     for (const bool tight : {false, true}) {
       for (const bool right : {true, false}) AddPrior(tight, right);

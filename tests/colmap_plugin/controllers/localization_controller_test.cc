@@ -132,7 +132,8 @@ TEST_F(LocalizationControllerTest,
   EXPECT_NEAR(unknown.focal_length_px, 210.0, 1.0);
   EXPECT_DOUBLE_EQ(CameraParams(results[1].camera)[0], unknown.focal_length_px);
   // The guess was 1.2 times the larger side.
-  EXPECT_NEAR(unknown.correction.focal_scale, unknown.focal_length_px / 288.0, 1e-9);
+  EXPECT_NEAR(
+      unknown.correction.focal_scale, unknown.focal_length_px / 288.0, 1e-9);
   EXPECT_LT(CenterError(unknown.cam_from_world, scene_.query_poses[0]), 0.05);
   EXPECT_LT(RotationErrorDeg(unknown.cam_from_world, scene_.query_poses[0]),
             0.3);
@@ -140,6 +141,74 @@ TEST_F(LocalizationControllerTest,
   EXPECT_NEAR(unknown.support.size(),
               known.support.size(),
               0.05 * known.support.size());
+}
+
+// Stated 7 % too long, or of a part whose principal point is not its centre, or
+// of a lens that distorts: what the picture says is used, and said.
+TEST_F(LocalizationControllerTest, WhatThePictureContradictsIsEstimated) {
+  const cv::Mat picture = cv::imread(scene_.image_path + "/q0.png");
+  cv::imwrite(scene_.image_path + "/part.png", picture({0, 0, 380, 290}));
+  cv::Mat map_x(picture.size(), CV_32F), map_y(picture.size(), CV_32F), lens;
+  for (int y = 0; y < picture.rows; ++y) {
+    for (int x = 0; x < picture.cols; ++x) {
+      const double u = (x + 0.5 - 240.0) / 420.0, v = (y + 0.5 - 180.0) / 420.0;
+      // The inverse of r (1 - 0.1 r^2), nearly.
+      const double r2 = u * u + v * v;
+      const double factor = 1.0 + 0.1 * r2 + 0.03 * r2 * r2;
+      map_x.at<float>(y, x) = 420.0 * factor * u + 240.0 - 0.5;
+      map_y.at<float>(y, x) = 420.0 * factor * v + 180.0 - 0.5;
+    }
+  }
+  cv::remap(picture, lens, map_x, map_y, cv::INTER_CUBIC);
+  cv::imwrite(scene_.image_path + "/lens.png", lens);
+  cv::imwrite(scene_.image_path + "/long.png", picture);
+  WriteFile(scene_.query_list_path,
+            "long.png PINHOLE 480 360 449.4 449.4 240 180\n"
+            "part.png PINHOLE 380 290 420 420 190 145\n"
+            "lens.png PINHOLE 480 360 420 420 240 180\n");
+  queries_ = ReadQueryList(scene_.query_list_path);
+  const std::vector<QueryReferences> references(3, Given({2, 1}));
+  const std::vector<QueryResult> results = Run(references);
+  for (const QueryResult& result : results) {
+    const Rigid3d& pose = result.estimate.cam_from_world;
+    if (result.estimate.verdict == Verdict::kRegistered) {
+      EXPECT_LT(CenterError(pose, scene_.query_poses[0]), 0.15) << result.name;
+      EXPECT_LT(RotationErrorDeg(pose, scene_.query_poses[0]), 1.5)
+          << result.name;
+      EXPECT_THAT(result.warnings,
+                  ElementsAre(HasSubstr("contradicts its camera as stated")));
+      EXPECT_TRUE(result.focal_length_estimated);
+    } else {
+      EXPECT_TRUE(result.estimate.why == Reason::kContradictsFocalLength ||
+                  result.estimate.why == Reason::kContradictsLens)
+          << result.name << ": " << result.estimate.reason;
+    }
+  }
+  EXPECT_EQ(results[0].estimate.verdict, Verdict::kRegistered);
+  EXPECT_NEAR(CameraParams(results[0].camera)[0], 420.0, 3.0);
+  EXPECT_EQ(ReadQueryList(scene_.query_list_path).size(), 3u);
+}
+
+// As UTM coordinates beside a local model.
+TEST_F(LocalizationControllerTest, APositionInOtherCoordinatesIsNamed) {
+  queries_.resize(1);
+  PositionPrior prior;
+  prior.mean << 500123.0, 5321000.0, 412.0;
+  prior.covariance *= 25.0;
+  queries_[0].priors.position = prior;
+  const QueryResult result = Run({Given({2, 1})})[0];
+  EXPECT_EQ(result.estimate.verdict, Verdict::kRejected);
+  EXPECT_EQ(result.estimate.why, Reason::kContradictsPrior);
+  EXPECT_THAT(result.estimate.reason,
+              HasSubstr("position prior lies 5.3444"));
+}
+
+// hloc marks calibrated cameras as guesses when it makes a database.
+TEST_F(LocalizationControllerTest, CamerasOfTheModelAreKnown) {
+  queries_[0].focal_length_unknown = true;
+  const std::vector<QueryResult> results = Run({Given({2, 1}), Given({3, 4})});
+  ExpectRight(results);
+  EXPECT_FALSE(results[0].focal_length_estimated);
 }
 
 // With 21 supporting points at full size, which are no more than chance.

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "colmap_plugin/compat/camera.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
