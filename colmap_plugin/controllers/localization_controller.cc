@@ -82,11 +82,14 @@ bool ContradictsStatement(Reason why) {
          why == Reason::kContradictsLens;
 }
 
-// Whether the evidence for another estimate of a query is better.
+// Whether another estimate of a query, from other points, explains more of it.
 bool IsBetter(const PoseEstimate& other, const PoseEstimate& estimate) {
+  const auto support_share = [](const PoseEstimate& e) {
+    return e.support.size() / std::max(1.0, static_cast<double>(e.num_in_view));
+  };
   return (other.verdict == Verdict::kRegistered ||
           (HasEvidence(other) && !HasEvidence(estimate))) &&
-         other.log_false_alarms < estimate.log_false_alarms;
+         support_share(other) > support_share(estimate);
 }
 
 // Keeps the reference to the camera.
@@ -288,17 +291,21 @@ bool LocalizationController::FreeIntrinsics(const colmap::Camera& camera,
       !HasFocalLength(camera) || estimate.verdict == Verdict::kRegistered) {
     return false;
   }
+  const bool may_be_wrong = priors->focal_length_std > 0.0;
+  // Where intrinsics are wrong, the maps may have no minimum at all.
+  const bool contradicts_lens =
+      estimate.why == Reason::kContradictsLens ||
+      (may_be_wrong && estimate.why == Reason::kUndetermined);
   if (!priors->focal_length) {
     priors->focal_length = FocalLengths(camera);
-    return estimate.why == Reason::kContradictsFocalLength ||
-           estimate.why == Reason::kContradictsLens ||
-           (priors->focal_length_std > 0.0 &&
-            (!HasEvidence(estimate) || estimate.why == Reason::kUndetermined ||
-             estimate.why == Reason::kTooUncertain));
+    return contradicts_lens ||
+           estimate.why == Reason::kContradictsFocalLength ||
+           (may_be_wrong &&
+            (estimate.why == Reason::kTooUncertain || !HasEvidence(estimate)));
   }
   if (!priors->lens_unknown && HasRadialDistortion(camera)) {
     priors->lens_unknown = true;
-    return estimate.why == Reason::kContradictsLens;
+    return contradicts_lens;
   }
   return false;
 }
