@@ -196,13 +196,20 @@ void LocalizationController::Estimate(const Query& query,
 
   Priors priors = PriorsOf(query);
   const Priors stated = priors;
-  EstimateWith(priors, query, image, references, result);
+  EstimateWith(priors, query, image, &references, result);
   // What is stated of a camera is evidence, not a fact: what the maps
   // contradict of it is estimated.
   QueryResult attempt = *result;
   while (FreeIntrinsics(query.camera, attempt.estimate, &priors)) {
     attempt.camera = query.camera;
-    EstimateWith(priors, query, image, references, &attempt);
+    if (!given.given && !HasEvidence(attempt.estimate)) {
+      references.image_ids.clear();  // were chosen in vain
+    }
+    try {
+      EstimateWith(priors, query, image, &references, &attempt);
+    } catch (const InputError&) {
+      break;  // what was found before is the answer
+    }
     if (IsBetter(attempt.estimate, result->estimate)) {
       *result = attempt;
     }
@@ -313,19 +320,19 @@ bool LocalizationController::FreeIntrinsics(const colmap::Camera& camera,
 void LocalizationController::EstimateWith(const Priors& priors,
                                           const Query& query,
                                           const Image& image,
-                                          const QueryReferences& given,
+                                          QueryReferences* references,
                                           QueryResult* result) {
   std::unique_ptr<Camera> camera = CreateCamera(query.camera);
   const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
   result->focal_length_estimated = priors.focal_length.has_value();
   result->lens_estimated = priors.lens_unknown;
-  std::vector<colmap::image_t> image_ids = given.image_ids;
 
   Stopwatch stopwatch;
-  View view =
-      priors.focal_length.has_value()
-          ? NaturalView(preset_, image.width, image.height)
-          : ViewOf(*camera, given.given ? image_ids : registered_images_);
+  View view = priors.focal_length.has_value()
+                  ? NaturalView(preset_, image.width, image.height)
+                  : ViewOf(*camera,
+                           references->given ? references->image_ids
+                                             : registered_images_);
   const auto extract = [&](const Image& picture) {
     return ImageFeatures{preset_.coarse->Extract(picture, view.coarse_scale),
                          preset_.fine->Extract(picture, view.fine_scale)};
@@ -333,12 +340,13 @@ void LocalizationController::EstimateWith(const Priors& priors,
   ImageFeatures features = extract(image);
   result->features_ms += stopwatch.LapMs();
 
-  if (!given.given) {
-    image_ids =
+  if (!references->given && references->image_ids.empty()) {
+    references->image_ids =
         ChooseReferences(features, *camera, priors, query.name, view, seed);
     result->references_chosen = true;
     result->choose_references_ms += stopwatch.LapMs();
   }
+  std::vector<colmap::image_t> image_ids = references->image_ids;
 
   // What was found becomes the camera.
   const auto adopt_intrinsics = [&] {
@@ -406,7 +414,8 @@ void LocalizationController::EstimateWith(const Priors& priors,
                             result->estimate.verdict == Verdict::kRejected &&
                             !ContradictsStatement(result->estimate.why);
   if ((is_uncertain || !result->estimate.alternatives.empty()) &&
-      AddReferences(query.name, given.excluded, *camera, *result, &image_ids)) {
+      AddReferences(
+          query.name, references->excluded, *camera, *result, &image_ids)) {
     NreEstimationOptions estimation = options_.estimation;
     estimation.max_num_points =
         std::max(estimation.max_num_points, kNumComparedPoints);
@@ -429,7 +438,10 @@ void LocalizationController::EstimateWith(const Priors& priors,
       seed,
       priors,
       &result->estimate);
-  if (!options_.picture_path.empty() && points.size() > 0) {
+  // Where the intrinsics were freed in vain, the pictures are those of before.
+  const bool is_attempt = priors.focal_length && !PriorsOf(query).focal_length;
+  if (!options_.picture_path.empty() && points.size() > 0 &&
+      (!is_attempt || result->estimate.verdict == Verdict::kRegistered)) {
     DrawPictures(image, *camera, features, points, *result);
     result->pictures_ms += stopwatch.LapMs();
   }

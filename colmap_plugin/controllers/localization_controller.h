@@ -118,11 +118,12 @@ class LocalizationController {
   void Estimate(const Query& query,
                 const QueryReferences& references,
                 QueryResult* result);
-  // With these priors. `result` has the camera to begin with; times are added.
+  // With these priors. Chooses `references` if they are neither given nor
+  // chosen yet. `result` has the camera to begin with; times are added.
   void EstimateWith(const Priors& priors,
                     const Query& query,
                     const Image& image,
-                    const QueryReferences& references,
+                    QueryReferences* references,
                     QueryResult* result);
   // Always by the NRE, so that all methods see the same points.
   std::vector<colmap::image_t> ChooseReferences(const ImageFeatures& features,
