@@ -135,20 +135,36 @@ TEST(CommandLine, DatabasesThatTheLinkedColmapCannotUse) {
   WriteModel(MakeSmallModel(), folder / "model");
   fs::create_directory(folder / "out");
   WriteFile(folder / "project.ini", "database_path=" + database + "\n");
-  const std::vector<std::string> in_out = {
-      "--input_path", folder / "model", "--output_path", folder / "out"};
   const auto before = Snapshot(folder.path());
-  for (std::vector<std::string> command : std::vector<std::vector<std::string>>{
-           {"mapper", "--database_path", database, "--image_path", "."},
-           {"mapper", "--database_path=" + database, "--image_path=."},
+  const std::string model = folder / "model";
+  const std::string out = folder / "out";
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{
+           {"mapper",
+            "--database_path",
+            database,
+            "--image_path",
+            ".",
+            "--output_path",
+            out},
+           {"point_triangulator",
+            "--database_path=" + database,
+            "--image_path=.",
+            "--input_path=" + model,
+            "--output_path=" + out},
            {"exhaustive_matcher", "--project_path", folder / "project.ini"},
            {"automatic_reconstructor",
             "--image_path",
             ".",
             "--workspace_path",
             folder.path()},
-           {"image_registrator", "--database_path", database}}) {
-    command.insert(command.end(), in_out.begin(), in_out.end());
+           {"image_registrator",
+            "--database_path",
+            database,
+            "--input_path",
+            model,
+            "--output_path",
+            out}}) {
     for (const std::string& environment :
          {std::string("PATH=/nowhere"), ColmapOnPath()}) {
       const RunResult result = RunColmapNre(command, environment);
