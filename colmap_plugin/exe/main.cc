@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -19,7 +20,6 @@
 #include "colmap_plugin/exe/commands.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/io/database.h"
-#include "nre/error.h"
 
 namespace {
 
@@ -156,7 +156,7 @@ bool CanUseDatabases(int argc, char** argv) {
       nre::CheckThatColmapCanUse(database.string());
     }
     return true;
-  } catch (const nre::InputError& error) {
+  } catch (const std::exception& error) {
     std::cerr << "ERROR: " << error.what() << "\n";
     return false;
   }
