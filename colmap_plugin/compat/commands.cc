@@ -64,4 +64,18 @@ void InitializeColmap(char** argv) {
 
 std::string ColmapVersion() { return colmap::GetVersionInfo(); }
 
+std::vector<std::string> ImageColumnsOfColmap() {
+#if NRE_COLMAP_VERSION < 400
+  return {"prior_qw",
+          "prior_qx",
+          "prior_qy",
+          "prior_qz",
+          "prior_tx",
+          "prior_ty",
+          "prior_tz"};
+#else
+  return {};
+#endif
+}
+
 }  // namespace nre

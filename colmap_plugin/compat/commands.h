@@ -20,4 +20,8 @@ void InitializeColmap(char** argv);
 // "COLMAP 3.8".
 std::string ColmapVersion();
 
+// Columns of a database's table `images` that this COLMAP needs, but does not
+// add. 3.8 needs some that newer ones leave out of the databases they make.
+std::vector<std::string> ImageColumnsOfColmap();
+
 }  // namespace nre

@@ -12,8 +12,11 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <stdexcept>
+#include <string_view>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/io/text_files.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -26,6 +29,9 @@ constexpr bool kHasRigsAndFrames = false;
 #else
 constexpr bool kHasRigsAndFrames = true;
 #endif
+
+constexpr const char* kStems[] = {
+    "cameras", "images", "points3D", "rigs", "frames"};
 
 constexpr uint64_t kNoPoint3D = std::numeric_limits<uint64_t>::max();
 
@@ -387,7 +393,8 @@ void WalkBinaryFrames(const fs::path& path, Consistency* model) {
 // Lines of a text file, with their numbers; each is cut into words.
 class TextFile {
  public:
-  explicit TextFile(const fs::path& path) : path_(path), file_(path) {
+  explicit TextFile(const fs::path& path)
+      : path_(path), file_(OpenTextFile(path)) {
     if (!file_) {
       throw InputError("The model file " + path.string() +
                        " cannot be read. Check that it exists and that you "
@@ -398,7 +405,7 @@ class TextFile {
   // The next line that is neither empty nor a comment.
   bool NextRecord() {
     while (NextLine()) {
-      if (!words_.empty() && words_[0][0] != '#') {
+      if (!words_.empty() && words_[0].front() != '#') {
         return true;
       }
     }
@@ -407,17 +414,13 @@ class TextFile {
 
   // The next line, whatever is in it.
   bool NextLine() {
-    std::string line;
     words_.clear();
     word_ = 0;
-    if (!std::getline(file_, line)) {
+    if (!std::getline(file_, line_)) {
       return false;
     }
     ++line_number_;
-    std::istringstream stream(line);
-    for (std::string word; stream >> word;) {
-      words_.push_back(word);
-    }
+    words_ = SplitWords(line_);
     return true;
   }
 
@@ -427,7 +430,17 @@ class TextFile {
     if (!HasWord()) {
       FailLine("ends too early");
     }
-    return words_[word_++];
+    return std::string(words_[word_++]);
+  }
+
+  // All that is left of the line, with the blanks in it.
+  std::string Rest() {
+    if (!HasWord()) {
+      FailLine("ends too early");
+    }
+    const char* begin = words_[word_].data();
+    word_ = words_.size();
+    return {begin, words_.back().data() + words_.back().size()};
   }
 
   double Double() {
@@ -470,7 +483,8 @@ class TextFile {
   fs::path path_;
   std::ifstream file_;
   size_t line_number_ = 0;
-  std::vector<std::string> words_;
+  std::string line_;
+  std::vector<std::string_view> words_;  // parts of it
   size_t word_ = 0;
 };
 
@@ -520,9 +534,10 @@ void WalkTextImages(const fs::path& path,
     const uint32_t id = file.Id32();
     const std::array<double, 7> pose = file.Doubles<7>();
     const uint32_t camera_id = file.Id32();
-    model->AddImage(id, pose, camera_id, file.Word());
-    if (file.HasWord()) {
-      file.FailLine("has more than an image's name at its end");
+    const std::string name = file.Rest();
+    model->AddImage(id, pose, camera_id, name);
+    if (SplitWords(name).size() > 1) {
+      summary->names_with_blanks[id] = name;
     }
     ++summary->num_images;
     if (!file.NextLine()) {
@@ -557,10 +572,78 @@ void WalkTextFrames(const fs::path& path, Consistency* model) {
   }
 }
 
+// Whether COLMAP finds the same words in a text file as we do.
+bool IsPlain(const fs::path& path) {
+  std::ifstream file = OpenTextFile(path);
+  constexpr int kMarkSize = 3;
+  bool plain = file.tellg() != kMarkSize;
+  std::string line;
+  while (plain && std::getline(file, line)) {
+    const std::string_view text = Trimmed(line);
+    plain = text.substr(0, 1) == "#" ||
+            (text.find("  ") == std::string_view::npos &&
+             text.find_first_of("\t\r\v\f") == std::string_view::npos);
+  }
+  return plain;
+}
+
+void CopyPlain(const fs::path& path, const fs::path& copy_path) {
+  std::ifstream file = OpenTextFile(path);
+  std::ofstream copy(copy_path);
+  for (std::string line; std::getline(file, line);) {
+    const char* separator = "";
+    for (const std::string_view word : SplitWords(line)) {
+      copy << separator << word;
+      separator = " ";
+    }
+    copy << '\n';
+  }
+  copy.close();
+  if (!copy) {
+    throw std::runtime_error("The model file " + path.string() +
+                             " could not be copied to " + copy_path.string() +
+                             ". Is the disk full?");
+  }
+}
+
 bool HasFiles(const fs::path& folder, const std::string& extension) {
   return fs::is_regular_file(folder / ("cameras" + extension)) &&
          fs::is_regular_file(folder / ("images" + extension)) &&
          fs::is_regular_file(folder / ("points3D" + extension));
+}
+
+// COLMAP's mapper puts models into folders 0, 1, ... of the one it is given,
+// which is called sparse in that of the project.
+void FindModelsBelow(const fs::path& folder,
+                     int depth,
+                     std::set<std::string>* models) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!entry.is_directory()) {
+      continue;
+    }
+    if (HasFiles(entry.path(), ".bin") || HasFiles(entry.path(), ".txt")) {
+      models->insert(entry.path().string());
+    } else if (depth > 1) {
+      FindModelsBelow(entry.path(), depth - 1, models);
+    }
+  }
+}
+
+// For the end of a message; empty if there are none.
+std::string NameModelsBelow(const fs::path& folder) {
+  std::set<std::string> models;
+  try {
+    FindModelsBelow(folder, 2, &models);
+  } catch (const fs::filesystem_error&) {
+    // One of the folders may not be read.
+  }
+  std::string text;
+  for (const std::string& model : models) {
+    text +=
+        (text.empty() ? " There are models below it. Choose one of: " : ", ") +
+        model;
+  }
+  return text.empty() ? text : text + ".";
 }
 
 }  // namespace
@@ -578,7 +661,7 @@ const std::vector<std::string>& ModelFileNames() {
 }
 
 bool HoldsModel(const std::string& path) {
-  for (const char* stem : {"cameras", "images", "points3D", "rigs", "frames"}) {
+  for (const char* stem : kStems) {
     for (const char* extension : {".bin", ".txt"}) {
       if (fs::exists(fs::path(path) / (std::string(stem) + extension))) {
         return true;
@@ -598,7 +681,8 @@ ModelFilesSummary CheckModelFiles(const std::string& path) {
   if (!summary.binary && !HasFiles(folder, ".txt")) {
     throw InputError("The folder " + path +
                      " holds no complete COLMAP model: expected cameras, "
-                     "images and points3D, all three as .bin or as .txt.");
+                     "images and points3D, all three as .bin or as .txt." +
+                     NameModelsBelow(folder));
   }
 
   Consistency model;
@@ -635,6 +719,27 @@ ModelFilesSummary CheckModelFiles(const std::string& path) {
     }
   }
   return summary;
+}
+
+std::unique_ptr<TemporaryFolder> CopyUnlessPlain(const std::string& path) {
+  std::vector<fs::path> names;
+  for (const char* stem : kStems) {
+    names.push_back(std::string(stem) + ".txt");
+    if (!fs::exists(path / names.back())) {
+      names.pop_back();
+    }
+  }
+  if (std::all_of(names.begin(), names.end(), [&](const fs::path& name) {
+        return IsPlain(path / name);
+      })) {
+    return nullptr;
+  }
+  auto copy = std::make_unique<TemporaryFolder>(fs::temp_directory_path() /
+                                                "colmap_nre_model");
+  for (const fs::path& name : names) {
+    CopyPlain(path / name, copy->path() / name);
+  }
+  return copy;
 }
 
 }  // namespace nre

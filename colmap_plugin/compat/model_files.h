@@ -3,8 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "colmap_plugin/io/output.h"
 
 namespace nre {
 
@@ -14,6 +19,8 @@ struct ModelFilesSummary {
   size_t num_images = 0;
   size_t num_points = 0;
   size_t num_observations = 0;
+  // Of a text model, by image id: COLMAP cuts names at the first blank.
+  std::map<uint32_t, std::string> names_with_blanks;
 };
 
 // Names of the files that this COLMAP writes for a binary model.
@@ -31,5 +38,10 @@ bool HoldsModel(const std::string& path);
 // - there are frames (of COLMAP 4), but not of exactly these images,
 // - a camera model is unknown, or a number is not finite.
 ModelFilesSummary CheckModelFiles(const std::string& path);
+
+// COLMAP reads text models as it writes them: one blank between two words, and
+// no byte order mark. Returns a copy like that of a text model which is not, in
+// a temporary folder; null if it need not be copied.
+std::unique_ptr<TemporaryFolder> CopyUnlessPlain(const std::string& path);
 
 }  // namespace nre

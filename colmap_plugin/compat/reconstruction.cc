@@ -116,16 +116,23 @@ void AddToError(const Camera& camera,
 
 }  // namespace
 
-void ReadModel(const std::string& path, colmap::Reconstruction* model) {
+void ReadModel(const std::string& path,
+               colmap::Reconstruction* model,
+               bool needs_points) {
   const ModelFilesSummary files = CheckModelFiles(path);
-  if (files.num_images == 0 || files.num_points == 0) {
+  if (files.num_images == 0 || (needs_points && files.num_points == 0)) {
     throw InputError("The model in " + path + " is empty: it has " +
                      std::to_string(files.num_images) + " images and " +
                      std::to_string(files.num_points) +
-                     " points. Expected images with 3D points.");
+                     " points. Expected images with " +
+                     (needs_points ? "3D points." : "poses."));
   }
+  const auto copy = files.binary ? nullptr : CopyUnlessPlain(path);
   try {
-    model->Read(path);
+    model->Read(copy == nullptr ? path : copy->path().string());
+    for (const auto& [id, name] : files.names_with_blanks) {
+      model->Image(id).SetName(name);
+    }
   } catch (const std::exception& error) {
     throw InputError("COLMAP cannot read the model in " + path + ": " +
                      error.what());

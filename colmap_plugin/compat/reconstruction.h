@@ -13,8 +13,11 @@ namespace nre {
 
 // Reads the model (binary or text) in the folder `path` after checking its
 // files (see model_files.h). Throws InputError for anything wrong with it and
-// for a model without registered images or without points.
-void ReadModel(const std::string& path, colmap::Reconstruction* model);
+// for a model without registered images or, if it `needs_points`, without
+// these.
+void ReadModel(const std::string& path,
+               colmap::Reconstruction* model,
+               bool needs_points = true);
 
 // Writes the model, binary, into the existing folder `path` and checks what
 // lies there afterwards: COLMAP's writers do not notice a full disk. Throws

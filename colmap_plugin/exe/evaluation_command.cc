@@ -12,6 +12,7 @@
 
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/exe/commands.h"
+#include "colmap_plugin/exe/messages.h"
 #include "colmap_plugin/exe/options.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/io/evaluation.h"
@@ -59,11 +60,14 @@ void AddOptions(EvaluatorOptions* options, OptionParser* parser) {
                   &options->query_list_path,
                   "evaluates only these queries: name MODEL width height "
                   "parameters, per line");
-  parser->AddPath("model_path",
-                  &options->model_path,
-                  "model with the scene's depth, for thresholds in %; default: "
-                  "the ground truth, if it is a model. Queries that it does "
-                  "not have need --query_list_path");
+  parser->AddPath(
+      "model_path",
+      &options->model_path,
+      "model that queries were localized in: has the scene's depth, "
+      "for thresholds in %, and tells which results are poses of "
+      "its images; default: the ground truth, if it is a model. "
+      "Depths of queries that it does not have need "
+      "--query_list_path");
   parser->AddPath("output_path",
                   &options->output_path,
                   "folder for tables and curves; new or empty");
@@ -105,28 +109,31 @@ std::vector<std::string> MethodNames(const EvaluatorOptions& options,
   return names;
 }
 
-// The queries of the list, or all whose pose is known, with their poses.
-std::vector<TrueQuery> ChooseQueries(const Poses& truth,
-                                     const std::vector<Query>& list) {
-  std::vector<TrueQuery> queries;
-  if (list.empty()) {
-    for (const auto& [name, pose] : truth) {
-      queries.push_back({name, pose});
-    }
-  }
+// The queries of the list, or all whose pose is known.
+Truth ChooseQueries(const Poses& poses, const std::vector<Query>& list) {
+  Truth truth;
+  std::set<std::string> chosen;
   for (const Query& query : list) {
     if (!query.error.empty()) {
       throw InputError("The query " + query.name +
                        " cannot be evaluated: " + query.error + ".");
     }
-    const auto pose = truth.find(query.name);
-    if (pose == truth.end()) {
+    const auto pose = poses.find(query.name);
+    if (pose == poses.end()) {
       throw InputError("The query " + query.name +
                        " of the list has no pose in the ground truth.");
     }
-    queries.push_back({query.name, pose->second});
+    truth.queries.push_back({query.name, pose->second});
+    chosen.insert(query.name);
   }
-  return queries;
+  for (const auto& [name, pose] : poses) {
+    if (list.empty()) {
+      truth.queries.push_back({name, pose});
+    } else if (chosen.count(name) == 0) {
+      truth.other_names.insert(name);
+    }
+  }
+  return truth;
 }
 
 void FindDepths(const colmap::Reconstruction& model,
@@ -152,50 +159,82 @@ void FindDepths(const colmap::Reconstruction& model,
   }
 }
 
-std::vector<TrueQuery> ReadTruth(const EvaluatorOptions& options,
-                                 const std::vector<PoseThreshold>& thresholds) {
+Truth ReadTruth(const EvaluatorOptions& options,
+                const std::vector<PoseThreshold>& thresholds) {
   const std::vector<Query> list = options.query_list_path.empty()
                                       ? std::vector<Query>()
                                       : ReadQueryList(options.query_list_path);
+  const bool needs_depths = std::any_of(
+      thresholds.begin(), thresholds.end(), [](const PoseThreshold& t) {
+        return t.relative;
+      });
   colmap::Reconstruction model;
   const bool truth_is_model = fs::is_directory(options.gt_path);
   if (truth_is_model) {
-    ReadModel(options.gt_path, &model);
+    ReadModel(options.gt_path, &model, /*needs_points=*/false);
   }
-  std::vector<TrueQuery> queries = ChooseQueries(
+  Truth truth = ChooseQueries(
       truth_is_model ? PosesOf(model) : ReadPoses(options.gt_path), list);
-  if (queries.empty()) {
+  if (truth.queries.empty()) {
     throw InputError("The ground truth " + options.gt_path + " has no poses.");
-  }
-  if (std::none_of(thresholds.begin(),
-                   thresholds.end(),
-                   [](const PoseThreshold& t) { return t.relative; })) {
-    return queries;
   }
   if (!options.model_path.empty()) {
     model = colmap::Reconstruction();
-    ReadModel(options.model_path, &model);
-  } else if (!truth_is_model) {
+    ReadModel(options.model_path, &model, needs_depths);
+  } else if (needs_depths && !truth_is_model) {
     throw InputError(
         "A threshold is relative to the scene's depth. Give the model that "
         "tells it by --model_path.");
   }
-  FindDepths(model, list, &queries);
-  return queries;
+  truth.references = PosesOf(model);
+  if (needs_depths) {
+    FindDepths(model, list, &truth.queries);
+  }
+  return truth;
 }
 
-void WarnWithoutTruth(const MethodResult& method) {
-  if (method.without_truth.empty()) {
-    return;
+std::string Listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    text += (text.empty() ? "" : ", ") + name;
   }
-  std::cerr << "WARNING: " << method.name << " has results for "
-            << method.without_truth.size()
-            << " images that are not evaluated, for lack of a true pose or "
-               "since the query list leaves them out:";
-  for (const std::string& name : method.without_truth) {
-    std::cerr << ' ' << name;
+  return text;
+}
+
+void WarnAboutNames(const MethodResult& method) {
+  if (!method.by_last_part.empty()) {
+    Warn(method.name + " has " + std::to_string(method.by_last_part.size()) +
+         " names without folders, as hloc writes them. They are taken for the "
+         "images with a true pose whose names end like that: " +
+         FirstFew(method.by_last_part) + ".");
   }
-  std::cerr << std::endl;
+  if (!method.without_truth.empty()) {
+    Warn(method.name + " has results for " +
+         std::to_string(method.without_truth.size()) +
+         " images that are not evaluated, for lack of a true pose or since the "
+         "query list leaves them out: " +
+         Listed(method.without_truth));
+  }
+  if (!method.ambiguous.empty()) {
+    Warn(method.name + " has " + std::to_string(method.ambiguous.size()) +
+         " names without folders that are the end of several with a true "
+         "pose: " +
+         FirstFew(method.ambiguous) + ". Give these queries whole names.");
+  }
+}
+
+void WarnAboutPosesOfReferences(const MethodResult& method) {
+  std::vector<std::string> queries;
+  for (const auto& [query, reference] : method.with_pose_of_reference) {
+    queries.push_back(query + " that of " + reference);
+  }
+  if (!queries.empty()) {
+    Warn(method.name + " has " + std::to_string(queries.size()) +
+         " queries with exactly the pose of an image of the model: " +
+         FirstFew(queries) +
+         ". hloc gives it to queries that it could not localize; here they "
+         "count as registered.");
+  }
 }
 
 // Errors of all methods, and the thresholds, of one kind.
@@ -270,15 +309,13 @@ int Evaluate(const EvaluatorOptions& options) {
             : std::vector<std::string>());
   }
 
-  const std::vector<TrueQuery> queries = ReadTruth(options, thresholds);
+  const Truth truth = ReadTruth(options, thresholds);
   std::vector<MethodResult> methods;
   for (size_t i = 0; i < paths.size(); ++i) {
-    methods.push_back(EvaluateResultFile(paths[i],
-                                         names[i],
-                                         queries,
-                                         thresholds,
-                                         !options.query_list_path.empty()));
-    WarnWithoutTruth(methods.back());
+    methods.push_back(
+        EvaluateResultFile(paths[i], names[i], truth, thresholds));
+    WarnAboutNames(methods.back());
+    WarnAboutPosesOfReferences(methods.back());
   }
   const std::string table = FormatEvaluation(methods, thresholds);
   if (output != nullptr) {
@@ -287,7 +324,7 @@ int Evaluate(const EvaluatorOptions& options) {
     WriteTextFile((folder / "evaluation.csv").string(),
                   FormatEvaluationCsv(methods, thresholds));
     WriteTextFile((folder / "errors.csv").string(),
-                  FormatErrorsCsv(methods, queries));
+                  FormatErrorsCsv(methods, truth.queries));
     WriteCurves(methods, thresholds, folder);
     CommitAll({output.get()});
   }

@@ -111,11 +111,6 @@ const ExportedImage& Find(const ExportedImages& images,
                      " has matches of image " + std::to_string(image_id) +
                      ", which it does not have, or has no keypoints of.");
   }
-  if (found->second.name.find_first_of(" \t") != std::string::npos) {
-    throw InputError("The image '" + found->second.name +
-                     "' has a blank in its name, which hloc's pairs files "
-                     "cannot have.");
-  }
   return found->second;
 }
 
@@ -131,7 +126,8 @@ bool IsBetterSwapped(const KeypointMatches& matches) {
 }
 
 struct ExportedMatches {
-  std::string pairs;  // a line for each
+  std::string pairs;           // a line for each
+  bool any_in_quotes = false;  // of their names
   size_t num_pairs = 0;
   size_t num_matches = 0;
   size_t num_left_out = 0;
@@ -167,7 +163,9 @@ ExportedMatches ExportMatches(const Database& database,
     database.CheckIndices(id1, id2, matches);
     const size_t num_left_out =
         file.Write({image1.name, image2.name}, image1.num_keypoints, matches);
-    exported.pairs += image1.name + " " + image2.name + "\n";
+    const std::string line = PairLine({image1.name, image2.name});
+    exported.pairs += line;
+    exported.any_in_quotes |= line != image1.name + " " + image2.name + "\n";
     exported.num_matches += matches.size() - num_left_out;
     exported.num_left_out += num_left_out;
     ++exported.num_pairs;
@@ -189,6 +187,11 @@ int Export(const ExporterOptions& options, const std::atomic<bool>& stop) {
       database, options, images, (folder / "matches.h5").string(), stop);
   WriteTextFile((folder / "pairs.txt").string(), matches.pairs);
   CommitAll({&output});
+  if (matches.any_in_quotes) {
+    Warn(
+        "Names with blanks are in quotes in pairs.txt, which "
+        "hloc_matches_importer reads, but not hloc itself.");
+  }
   if (matches.num_left_out > 0) {
     Warn(std::to_string(matches.num_left_out) +
          " matches are left out: a keypoint of a pair's first image can have "

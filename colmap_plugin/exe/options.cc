@@ -1,8 +1,8 @@
 #include "colmap_plugin/exe/options.h"
 
-#include <fstream>
 #include <iostream>
 
+#include "colmap_plugin/io/text_files.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -44,7 +44,7 @@ bool OptionParser::Parse(int argc, char** argv) {
     // What is stored first wins.
     if (values.count("project_path") > 0) {
       const std::string path = values["project_path"].as<std::string>();
-      std::ifstream file(path);
+      std::ifstream file = OpenTextFile(path);
       if (!file) {
         throw InputError("The project file " + path + " cannot be read.");
       }

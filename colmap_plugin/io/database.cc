@@ -4,11 +4,13 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <stdexcept>
 
 #include <sqlite3.h>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/commands.h"
 #include "colmap_plugin/io/sqlite.h"
 #include "nre/error.h"
 
@@ -110,6 +112,19 @@ void CheckLayout(sqlite3* database, const std::string& path) {
   }
 }
 
+// The version of COLMAP that a database says, as far as it is known: 4020100 is
+// 4.2.1. Versions 3.9 to 3.13 all say 3900, and an older one that has tried to
+// open the database says its own.
+std::string VersionName(int64_t user_version) {
+  constexpr int64_t kFirstExact = 4000000;
+  if (user_version < kFirstExact) {
+    return "COLMAP 3.9 or newer";
+  }
+  return "COLMAP " + std::to_string(user_version / 1000000) + "." +
+         std::to_string(user_version / 10000 % 100) + "." +
+         std::to_string(user_version / 100 % 100);
+}
+
 // The number of a pair in the tables of matches, the smaller id first.
 constexpr int64_t kMaxNumImages = 2147483647;
 
@@ -164,19 +179,27 @@ std::string ReadOnlyUri(const std::string& path) {
   return uri + "?mode=ro&immutable=1";
 }
 
+using Connection = std::unique_ptr<sqlite3, decltype(&sqlite3_close)>;
+
+// `name`: the path or a URI.
+Connection Connect(const std::string& path,
+                   const std::string& name,
+                   int flags) {
+  sqlite3* database = nullptr;
+  const int result = sqlite3_open_v2(name.c_str(), &database, flags, nullptr);
+  Connection connection(database, &sqlite3_close);
+  if (result != SQLITE_OK) {
+    ThrowSqliteError(database, path);
+  }
+  return connection;
+}
+
 // COLMAP's databases write into a log first. What is committed is then on the
 // disk, but not in the database if that has no room, of which SQLite says
 // nothing. That is of no use to a copy, from whose side the log is removed.
 void EndWriteAheadLog(const std::string& path) {
-  sqlite3* database = nullptr;
-  const int result =
-      sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE, nullptr);
-  const std::unique_ptr<sqlite3, decltype(&sqlite3_close)> closed(
-      database, &sqlite3_close);
-  if (result != SQLITE_OK) {
-    ThrowSqliteError(database, path);
-  }
-  SqliteStatement(database, path, "PRAGMA journal_mode = DELETE;").Step();
+  const Connection database = Connect(path, path, SQLITE_OPEN_READWRITE);
+  SqliteStatement(database.get(), path, "PRAGMA journal_mode = DELETE;").Step();
 }
 
 bool IsNotEmpty(const std::string& path) {
@@ -525,6 +548,35 @@ void CopyDatabase(const std::string& path, const std::string& copy_path) {
   fs::permissions(
       copy_path, fs::perms::owner_write, fs::perm_options::add, error);
   EndWriteAheadLog(copy_path);
+}
+
+void CheckThatColmapCanUse(const std::string& path) {
+  if (!fs::is_regular_file(path)) {
+    return;
+  }
+  const Connection database =
+      Connect(path, ReadOnlyUri(path), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+  std::set<std::string> columns;
+  SqliteStatement row(
+      database.get(), path, "SELECT name FROM pragma_table_info('images');");
+  while (row.Step()) {
+    columns.insert(row.Text(0));
+  }
+  const std::vector<std::string> needed = ImageColumnsOfColmap();
+  if (columns.empty() ||
+      std::all_of(needed.begin(), needed.end(), [&](const std::string& name) {
+        return columns.count(name) > 0;
+      })) {
+    return;
+  }
+  SqliteStatement version(database.get(), path, "PRAGMA user_version;");
+  version.Step();
+  const std::string maker = VersionName(version.Int(0));
+  throw InputError("The database " + path + " was made by " + maker +
+                   ". This command is that of " + ColmapVersion() +
+                   ", which cannot use such databases: run it with " + maker +
+                   ", or make the database anew with " + ColmapVersion() +
+                   ". It was not changed.");
 }
 
 }  // namespace nre

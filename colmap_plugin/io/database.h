@@ -105,4 +105,10 @@ class Database {
 // has left changes in a journal beside the database.
 void CopyDatabase(const std::string& path, const std::string& copy_path);
 
+// Throws InputError, with the version that can, if a COLMAP made the database
+// whose layout the one that this program is linked to cannot use. That one
+// would find out too late, and leave a log beside the database that keeps
+// others from reading it. A file that is not there, or has no tables, is fine.
+void CheckThatColmapCanUse(const std::string& path);
+
 }  // namespace nre

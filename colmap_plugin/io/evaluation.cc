@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <sstream>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/io/results.h"
+#include "colmap_plugin/io/text_files.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -29,7 +29,7 @@ const std::string kMissing = "missing";
 
 // The lines of a report are JSON objects; no image name begins like that.
 bool IsReport(const std::string& path) {
-  std::ifstream file(path);
+  std::ifstream file = OpenTextFile(path);
   char first = 0;
   return file >> first && first == '{';
 }
@@ -52,6 +52,63 @@ Outcomes ReadOutcomes(const std::string& path) {
     }
   }
   return outcomes;
+}
+
+std::string LastPart(const std::string& name) {
+  return name.substr(name.rfind('/') + 1);
+}
+
+// Gives outcomes whole names for last parts of them.
+void CompleteNames(const Truth& truth,
+                   Outcomes* outcomes,
+                   MethodResult* result) {
+  std::map<std::string, std::set<std::string>> true_names;  // by last part
+  for (const TrueQuery& query : truth.queries) {
+    true_names[LastPart(query.name)].insert(query.name);
+  }
+  for (const std::string& name : truth.other_names) {
+    true_names[LastPart(name)].insert(name);
+  }
+  Outcomes completed;
+  for (const auto& [name, outcome] : *outcomes) {
+    const auto candidates = true_names.find(name);
+    const bool is_last_part =
+        candidates != true_names.end() && candidates->second.count(name) == 0;
+    const std::string whole = is_last_part && candidates->second.size() == 1
+                                  ? *candidates->second.begin()
+                                  : name;
+    if (whole != name && outcomes->count(whole) == 0) {
+      result->by_last_part.push_back(whole);
+      completed[whole] = outcome;
+    } else {
+      completed[name] = outcome;
+      if (is_last_part && candidates->second.size() > 1) {
+        result->ambiguous.push_back(name);
+      }
+    }
+  }
+  *outcomes = completed;
+}
+
+bool IsSamePose(const Rigid3d& a, const Rigid3d& b) {
+  constexpr double kRounding = 1e-9;
+  return (a.translation - b.translation).norm() <=
+             kRounding * (1.0 + b.translation.norm()) &&
+         std::min((a.rotation.coeffs() - b.rotation.coeffs()).norm(),
+                  (a.rotation.coeffs() + b.rotation.coeffs()).norm()) <=
+             kRounding;
+}
+
+void AddIfOfReference(const std::string& name,
+                      const Rigid3d& cam_from_world,
+                      const Truth& truth,
+                      MethodResult* result) {
+  for (const auto& [reference, pose] : truth.references) {
+    if (reference != name && IsSamePose(cam_from_world, pose)) {
+      result->with_pose_of_reference.emplace_back(name, reference);
+      return;
+    }
+  }
 }
 
 std::string Text(const char* format, double value) {
@@ -141,36 +198,41 @@ size_t NumWithStatus(const MethodResult& method, const std::string& status) {
 
 MethodResult EvaluateResultFile(const std::string& path,
                                 const std::string& name,
-                                const std::vector<TrueQuery>& queries,
-                                const std::vector<PoseThreshold>& thresholds,
-                                bool chosen) {
-  Outcomes outcomes = ReadOutcomes(path);
-  const bool names_any = !outcomes.empty();
+                                const Truth& truth,
+                                const std::vector<PoseThreshold>& thresholds) {
   MethodResult result;
   result.name = name;
+  Outcomes outcomes = ReadOutcomes(path);
+  const bool names_any = !outcomes.empty();
+  CompleteNames(truth, &outcomes, &result);
   std::vector<double> depths;
-  bool any_found = false;
-  for (const TrueQuery& query : queries) {
+  bool any_known = false;
+  for (const TrueQuery& query : truth.queries) {
     const auto outcome = outcomes.extract(query.name);
     const bool found = !outcome.empty();
-    any_found |= found;
+    any_known |= found;
     result.statuses.push_back(found ? outcome.mapped().status : kMissing);
-    result.errors.push_back(
-        result.statuses.back() == kRegistered
-            ? ErrorOfPose(outcome.mapped().cam_from_world, query.cam_from_world)
-            : PoseError());
+    result.errors.emplace_back();
+    if (result.statuses.back() == kRegistered) {
+      const Rigid3d& pose = outcome.mapped().cam_from_world;
+      result.errors.back() = ErrorOfPose(pose, query.cam_from_world);
+      AddIfOfReference(query.name, pose, truth, &result);
+    }
     depths.push_back(query.depth);
   }
   for (const auto& [other, _] : outcomes) {
     result.without_truth.push_back(other);
+    any_known |= truth.other_names.count(other) > 0;
   }
-  if (names_any && !any_found && !chosen) {
+  if (names_any && !any_known && truth.other_names.empty()) {
     throw InputError(
         "The results " + path +
         " name none of the queries: they "
         "have " +
         result.without_truth.front() + " and so on, the ground truth has " +
-        queries.front().name + " and so on. Names must be the same in both.");
+        truth.queries.front().name +
+        " and so on. Names must be the same in both, or be without folders and "
+        "the end of a single one.");
   }
   result.evaluation = EvaluatePoses(result.errors, depths, thresholds);
   return result;

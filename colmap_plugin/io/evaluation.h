@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,13 @@ struct TrueQuery {
   double depth = 0.0;  // of the scene; 0 if nobody asks for it
 };
 
+// What is known.
+struct Truth {
+  std::vector<TrueQuery> queries;
+  std::set<std::string> other_names;  // of images with a pose, not evaluated
+  Poses references;                   // of the model, which may have queries
+};
+
 // What one result file says about the queries.
 struct MethodResult {
   std::string name;  // of the method, for people
@@ -27,19 +35,26 @@ struct MethodResult {
   std::vector<std::string> statuses;
   std::vector<PoseError> errors;           // infinite unless registered
   std::vector<std::string> without_truth;  // other queries that it names
+  // Those among them that are the last part of several true names.
+  std::vector<std::string> ambiguous;
+  // Queries that it calls by the last part of their names.
+  std::vector<std::string> by_last_part;
+  // Queries that it gives exactly the pose of a reference, and that one: so
+  // hloc ends where it could not localize a query.
+  std::vector<ImagePair> with_pose_of_reference;
   PoseEvaluation evaluation;
 };
 
 // Reads hloc's result file or one of our report.jsonl, whichever it is, and
-// compares it with the truth; of a report only the registered poses count.
-// Throws InputError if the file is neither, names a query twice, or names
-// queries but none of these; where `queries` are only some of those whose pose
-// is known (`chosen`), none of these may have been registered.
+// compares it with the truth; of a report only the registered poses count. A
+// name without folders, as hloc writes it, is that of the image with a true
+// pose whose name ends like that, if there is but one. Throws InputError if the
+// file is neither, names a query twice, or names queries but none that is
+// known.
 MethodResult EvaluateResultFile(const std::string& path,
                                 const std::string& name,
-                                const std::vector<TrueQuery>& queries,
-                                const std::vector<PoseThreshold>& thresholds,
-                                bool chosen = false);
+                                const Truth& truth,
+                                const std::vector<PoseThreshold>& thresholds);
 
 // The median depth of the points that a query sees: those that the model's
 // image of this name observes or, if the model has none and `camera` is given,

@@ -1,53 +1,22 @@
 #include "colmap_plugin/io/lists.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <set>
-#include <sstream>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/io/text_files.h"
 #include "nre/error.h"
 
 namespace nre {
 namespace {
 
-struct Line {
-  size_t number = 0;
-  std::string text;  // without blanks at its ends
-  std::vector<std::string> words;
-};
-
-// The lines that are neither blank nor comments.
-std::vector<Line> ReadLines(const std::string& path, const std::string& what) {
-  std::ifstream file(path);
-  std::vector<Line> lines;
-  std::string text;
-  for (size_t number = 1; std::getline(file, text); ++number) {
-    const size_t begin = text.find_first_not_of(" \t\r");
-    const size_t end = text.find_last_not_of(" \t\r");
-    if (begin == std::string::npos || text[begin] == '#') {
-      continue;
-    }
-    Line line{number, text.substr(begin, end + 1 - begin), {}};
-    std::istringstream stream(line.text);
-    for (std::string word; stream >> word;) {
-      line.words.push_back(word);
-    }
-    lines.push_back(line);
-  }
-  // Reading a folder "succeeds" without an end of file.
-  if (!file.eof()) {
-    throw InputError("The " + what + " " + path +
-                     " cannot be read. Check that it exists and that you may "
-                     "read it.");
-  }
-  return lines;
-}
-
-double ParseDouble(const std::string& word) {
+double ParseDouble(std::string_view view) {
+  const std::string word(view);
   char* end = nullptr;
   const double value = std::strtod(word.c_str(), &end);
   if (end == word.c_str() || *end != '\0' || !std::isfinite(value)) {
@@ -56,46 +25,147 @@ double ParseDouble(const std::string& word) {
   return value;
 }
 
-int ParseSize(const std::string& word) {
+int ParseSize(std::string_view word) {
   const double value = ParseDouble(word);
   if (value < 1.0 || value > 1e6 || value != std::floor(value)) {
-    throw InputError("'" + word + "' is not an image size in pixels");
+    throw InputError("'" + std::string(word) +
+                     "' is not an image size in pixels");
   }
   return static_cast<int>(value);
 }
 
-colmap::Camera ParseCamera(const std::vector<std::string>& words,
-                           bool* focal_length_unknown) {
-  if (words.size() < 4) {
+bool IsNumber(std::string_view word) {
+  try {
+    ParseDouble(word);
+    return true;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+using Words = std::vector<std::string_view>;
+
+// Returns the number of words in a line of a query list that are the image's
+// name: those before the last one that is called like a camera model or, where
+// none is, before the word in front of the numbers at the end.
+size_t NumWordsOfName(const Words& words) {
+  for (size_t i = words.size(); i-- > 1;) {
+    if (FindCameraModel(std::string(words[i])) != nullptr) {
+      return i;
+    }
+  }
+  size_t num = words.size();
+  while (num > 1 && IsNumber(words[num - 1])) {
+    --num;
+  }
+  return num < words.size() && num > 1 ? num - 1 : num;
+}
+
+// Returns the first words of a text, with the blanks that are between them.
+std::string FirstWords(const std::string& text,
+                       const Words& words,
+                       size_t num) {
+  const std::string_view last = words[num - 1];
+  return text.substr(0, last.data() + last.size() - text.data());
+}
+
+// words: MODEL width height parameters.
+colmap::Camera ParseCamera(const Words& words, bool* focal_length_unknown) {
+  if (words.size() < 3) {
     throw InputError(
         "no intrinsics (expected: name MODEL width height parameters, these "
         "without a focal length if it is unknown: 0, or no parameters)");
   }
   std::vector<double> params;
-  for (size_t i = 4; i < words.size(); ++i) {
+  for (size_t i = 3; i < words.size(); ++i) {
     params.push_back(ParseDouble(words[i]));
   }
-  return MakeColmapCamera(words[1],
+  return MakeColmapCamera(std::string(words[0]),
+                          ParseSize(words[1]),
                           ParseSize(words[2]),
-                          ParseSize(words[3]),
                           params,
                           focal_length_unknown);
 }
 
-// words: name qw qx qy qz tx ty tz.
-Rigid3d ParsePose(const std::vector<std::string>& words) {
-  if (words.size() != 8) {
+// text: name qw qx qy qz tx ty tz.
+std::pair<std::string, Rigid3d> ParsePose(const std::string& text) {
+  const Words words = SplitWords(text);
+  if (words.size() < 8) {
     throw InputError("expected name qw qx qy qz tx ty tz, separated by spaces");
   }
+  const size_t num_in_name = words.size() - 7;
   double values[7];
   for (int i = 0; i < 7; ++i) {
-    values[i] = ParseDouble(words[i + 1]);
+    values[i] = ParseDouble(words[num_in_name + i]);
   }
   const Eigen::Quaterniond rotation(values[0], values[1], values[2], values[3]);
   if (!(rotation.norm() > 0.0)) {
     throw InputError("the quaternion is zero");
   }
-  return {rotation.normalized(), {values[4], values[5], values[6]}};
+  return {FirstWords(text, words, num_in_name),
+          {rotation.normalized(), {values[4], values[5], values[6]}}};
+}
+
+// Returns the name in double quotes that begins at *begin, and moves *begin
+// behind it; nothing if the quotes do not end, or not at the end of a word.
+std::optional<std::string> ParseQuotedName(const std::string& text,
+                                           size_t* begin) {
+  std::string name;
+  for (size_t i = *begin + 1; i < text.size(); ++i) {
+    const char next = i + 1 < text.size() ? text[i + 1] : ' ';
+    if (text[i] != '"') {
+      name += text[i];
+    } else if (next == '"') {
+      name += text[i++];
+    } else if (next == ' ' || next == '\t') {
+      *begin = i + 1;
+      return name;
+    } else {
+      return {};
+    }
+  }
+  return {};
+}
+
+// Whether a name cannot stand in a pairs file as it is: it has blanks, or would
+// be taken for one in quotes or for a comment.
+bool NeedsQuotes(const std::string& name) {
+  return name.find_first_of(" \t") != std::string::npos || name[0] == '"' ||
+         name[0] == '#';
+}
+
+std::string Quoted(const std::string& name) {
+  std::string quoted = "\"";
+  for (const char c : name) {
+    quoted += c == '"' ? "\"\"" : std::string(1, c);
+  }
+  return quoted + '"';
+}
+
+// text: two names, separated by a tab or else by blanks, or in double quotes
+// (see PairLine()).
+ImagePair ParsePair(const std::string& text) {
+  const char separator = text.find('\t') == std::string::npos ? ' ' : '\t';
+  std::vector<std::string> names;
+  for (size_t begin = 0; begin < text.size();) {
+    begin = text.find_first_not_of(" \t", begin);
+    std::optional<std::string> name;
+    if (text[begin] == '"') {
+      name = ParseQuotedName(text, &begin);
+    }
+    if (!name.has_value()) {
+      const size_t end = std::min(text.find(separator, begin), text.size());
+      name = Trimmed(std::string_view(text).substr(begin, end - begin));
+      begin = end;
+    }
+    names.push_back(*name);
+  }
+  if (names.size() != 2) {
+    throw InputError(
+        "expected a query and a reference image, separated by a space; if "
+        "their names have blanks, by a tab, or in double quotes");
+  }
+  return {names[0], names[1]};
 }
 
 using Json = nlohmann::json;
@@ -206,11 +276,14 @@ std::vector<Query> ReadQueryList(const std::string& path) {
   std::vector<Query> queries;
   std::set<std::string> names;
   bool any_right = false;
-  for (const Line& line : ReadLines(path, "query list")) {
+  for (const TextLine& line : ReadLines(path, "query list")) {
+    const Words words = SplitWords(line.text);
+    const size_t num_in_name = NumWordsOfName(words);
     Query query;
-    query.name = line.words[0];
+    query.name = FirstWords(line.text, words, num_in_name);
     try {
-      query.camera = ParseCamera(line.words, &query.focal_length_unknown);
+      query.camera = ParseCamera({words.begin() + num_in_name, words.end()},
+                                 &query.focal_length_unknown);
       if (!names.insert(query.name).second) {
         throw InputError("it was listed before");
       }
@@ -232,16 +305,16 @@ std::vector<Query> ReadQueryList(const std::string& path) {
 
 std::map<std::string, Priors> ReadPriors(const std::string& path) {
   std::map<std::string, Priors> priors;
-  for (const Line& line : ReadLines(path, "file of priors")) {
+  for (const TextLine& line : ReadLines(path, "file of priors")) {
     try {
-      const Json json = Json::parse(line.text, nullptr, false);
+      const Json json = Json::parse(EscapeBytes(line.text), nullptr, false);
       if (!json.is_object() || !json.contains("name") ||
           !json["name"].is_string()) {
         throw InputError("not a JSON object with a `name`");
       }
-      if (!priors.emplace(json["name"], ParsePriors(json)).second) {
-        throw InputError(json["name"].get<std::string>() +
-                         " was listed before");
+      const std::string name = UnescapeBytes(json["name"]);
+      if (!priors.emplace(name, ParsePriors(json)).second) {
+        throw InputError(name + " was listed before");
       }
     } catch (const InputError& error) {
       throw InputError(path + ", line " + std::to_string(line.number) + ": " +
@@ -260,7 +333,7 @@ std::map<std::string, Priors> ReadPriors(const std::string& path) {
 
 std::vector<std::string> ReadImageList(const std::string& path) {
   std::vector<std::string> names;
-  for (const Line& line : ReadLines(path, "image list")) {
+  for (const TextLine& line : ReadLines(path, "image list")) {
     names.push_back(line.text);
   }
   if (names.empty()) {
@@ -271,18 +344,25 @@ std::vector<std::string> ReadImageList(const std::string& path) {
 
 Pairs ReadPairs(const std::string& path) {
   Pairs pairs;
-  for (const Line& line : ReadLines(path, "pairs file")) {
-    if (line.words.size() != 2) {
-      throw InputError(path + ", line " + std::to_string(line.number) +
-                       ": expected a query and a reference image, separated "
-                       "by a space.");
+  for (const TextLine& line : ReadLines(path, "pairs file")) {
+    try {
+      const auto [query, reference] = ParsePair(line.text);
+      pairs[query].push_back(reference);
+    } catch (const InputError& error) {
+      throw InputError(path + ", line " + std::to_string(line.number) + ": " +
+                       error.what() + ".");
     }
-    pairs[line.words[0]].push_back(line.words[1]);
   }
   if (pairs.empty()) {
     throw InputError("The pairs file " + path + " is empty.");
   }
   return pairs;
+}
+
+std::string PairLine(const ImagePair& pair) {
+  return NeedsQuotes(pair.first) || NeedsQuotes(pair.second)
+             ? Quoted(pair.first) + " " + Quoted(pair.second) + "\n"
+             : pair.first + " " + pair.second + "\n";
 }
 
 std::vector<ImagePair> ReadImagePairs(const std::string& path) {
@@ -297,10 +377,11 @@ std::vector<ImagePair> ReadImagePairs(const std::string& path) {
 
 Poses ReadPoses(const std::string& path) {
   Poses poses;
-  for (const Line& line : ReadLines(path, "file of poses")) {
+  for (const TextLine& line : ReadLines(path, "file of poses")) {
     try {
-      if (!poses.emplace(line.words[0], ParsePose(line.words)).second) {
-        throw InputError("there is a pose of " + line.words[0] + " already");
+      const auto [name, pose] = ParsePose(line.text);
+      if (!poses.emplace(name, pose).second) {
+        throw InputError("there is a pose of " + name + " already");
       }
     } catch (const InputError& error) {
       throw InputError(path + ", line " + std::to_string(line.number) + ": " +

@@ -1,5 +1,6 @@
 // The text files that name images: hloc's query lists, pairs files and poses,
-// and COLMAP's image lists.
+// and COLMAP's image lists. Names may have blanks in them: a byte order mark,
+// and blanks at the ends of lines, are ignored.
 #pragma once
 
 #include <map>
@@ -29,9 +30,10 @@ struct Query {
 };
 
 // Reads hloc's query list: `name MODEL W H p1 p2 ...` per line; blank lines and
-// those that begin with # are skipped. Of an unknown focal length the parameter
-// is 0 or less, or all parameters are left out (see MakeColmapCamera). A line
-// that is wrong becomes a query with an error. Throws InputError if the file
+// those that begin with # are skipped. All before the last word that is called
+// like a camera model is the name. Of an unknown focal length the parameter is
+// 0 or less, or all parameters are left out (see MakeColmapCamera). A line that
+// is wrong becomes a query with an error. Throws InputError if the file
 // cannot be read, or if it has no line that is right.
 std::vector<Query> ReadQueryList(const std::string& path);
 
@@ -53,8 +55,10 @@ std::vector<std::string> ReadImageList(const std::string& path);
 // The reference images that a pairs file lists for each query, best first.
 using Pairs = std::map<std::string, std::vector<std::string>>;
 
-// Reads hloc's pairs file: `query reference` per line. Throws InputError, with
-// the line, if it cannot be read or a line does not have two names.
+// Reads hloc's pairs file: `query reference` per line. Names with blanks are
+// separated by a tab, or in double quotes, in which a quote is written twice.
+// Throws InputError, with the line, if it cannot be read or a line does not
+// have two names.
 Pairs ReadPairs(const std::string& path);
 
 // Two images by name.
@@ -63,11 +67,16 @@ using ImagePair = std::pair<std::string, std::string>;
 // The same as a list, by the first names.
 std::vector<ImagePair> ReadImagePairs(const std::string& path);
 
+// Returns the line of a pairs file; the names are in quotes only where one
+// must.
+std::string PairLine(const ImagePair& pair);
+
 // Poses (cam_from_world) of images by name.
 using Poses = std::map<std::string, Rigid3d>;
 
-// Reads hloc's result file: `name qw qx qy qz tx ty tz` per line; blank lines
-// and those that begin with # are skipped. Quaternions are normalised. Throws
+// Reads hloc's result file: `name qw qx qy qz tx ty tz` per line, all before
+// the seven numbers being the name; blank lines and those that begin with # are
+// skipped. Quaternions are normalised. Throws
 // InputError, with the line, if it cannot be read, a line is not like that, the
 // quaternion is zero, or a name comes twice. An empty file has no poses.
 Poses ReadPoses(const std::string& path);

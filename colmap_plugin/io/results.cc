@@ -1,12 +1,12 @@
 #include "colmap_plugin/io/results.h"
 
-#include <fstream>
 #include <limits>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/io/text_files.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -102,10 +102,21 @@ Verdict ParseVerdict(const std::string& name) {
   throw InputError("unknown status '" + name + "'");
 }
 
+// Names need not be UTF-8, and other texts have names in them.
+void EscapeAllTexts(Json* json) {
+  if (json->is_string()) {
+    *json = EscapeBytes(*json);
+  } else if (json->is_structured()) {
+    for (Json& child : *json) {
+      EscapeAllTexts(&child);
+    }
+  }
+}
+
 QueryOutcome ParseOutcome(const std::string& line) {
   const Json json = Json::parse(line);
   QueryOutcome outcome;
-  outcome.name = json.at("name");
+  outcome.name = UnescapeBytes(json.at("name"));
   outcome.verdict = ParseVerdict(json.at("status"));
   if (outcome.verdict != Verdict::kFailed) {
     const Json& q = json.at("qvec");
@@ -146,31 +157,22 @@ std::string FormatResults(const std::vector<QueryResult>& results) {
 std::string FormatReport(const std::vector<QueryResult>& results) {
   std::string text;
   for (const QueryResult& result : results) {
-    // Names need not be UTF-8.
-    text += ToJson(result).dump(
-                -1, ' ', false, nlohmann::json::error_handler_t::replace) +
-            '\n';
+    Json json = ToJson(result);
+    EscapeAllTexts(&json);
+    text += json.dump() + '\n';
   }
   return text;
 }
 
 std::vector<QueryOutcome> ReadReport(const std::string& path) {
-  std::ifstream file(path);
   std::vector<QueryOutcome> outcomes;
-  std::string line;
-  for (size_t number = 1; std::getline(file, line); ++number) {
+  for (const TextLine& line : ReadLines(path, "report")) {
     try {
-      outcomes.push_back(ParseOutcome(line));
+      outcomes.push_back(ParseOutcome(line.text));
     } catch (const std::exception& error) {  // also those of the JSON library
-      throw InputError(path + ", line " + std::to_string(number) +
+      throw InputError(path + ", line " + std::to_string(line.number) +
                        " is not one of a report.jsonl: " + error.what() + ".");
     }
-  }
-  // Reading a folder "succeeds" without an end of file.
-  if (!file.eof()) {
-    throw InputError("The report " + path +
-                     " cannot be read. Check that it exists and that you may "
-                     "read it.");
   }
   return outcomes;
 }

@@ -51,7 +51,8 @@ struct QueryResult {
 // registered queries, in the order given, with all digits.
 std::string FormatResults(const std::vector<QueryResult>& results);
 
-// One JSON object per line and query, in the order given. Fields:
+// One JSON object per line and query, in the order given; bytes of names that
+// are not UTF-8 are written as %80 to %FF (see EscapeBytes()). Fields:
 // - name; status: registered, rejected or failed; reason: why it is not
 //   registered, else empty; reason_code: the same as one stable word, see
 //   ReasonName()

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include <Eigen/LU>
 
+#include "colmap_plugin/io/text_files.h"
 #include "nre/error.h"
 #include "s2d/image.h"
 
@@ -49,7 +49,7 @@ void ListInto(const std::string& path, std::vector<std::string>* names) {
 
 // Exactly `num` numbers, which may be infinite or NaN.
 std::vector<double> ReadNumbers(const std::string& path, size_t num) {
-  std::ifstream file(path);
+  std::ifstream file = OpenTextFile(path);
   std::vector<double> numbers;
   std::string word;
   bool valid = static_cast<bool>(file);

@@ -110,6 +110,22 @@ TEST_F(ModelFiles, MissingFilesAndFolders) {
   }
 }
 
+TEST_F(ModelFiles, ModelsBelowTheFolderAreNamed) {
+  const std::string project = folder_ / "project";
+  for (const std::string name : {"sparse/0", "sparse/10", "dense/a/b"}) {
+    std::filesystem::create_directories(project + "/" + name);
+    WriteModel(MakeSmallModel(), project + "/" + name);
+  }
+  std::filesystem::create_directories(project + "/images");
+  EXPECT_THAT(Error(project + "/sparse"),
+              HasSubstr("Choose one of: " + project + "/sparse/0, " + project +
+                        "/sparse/10."));
+  EXPECT_THAT(Error(project), HasSubstr(": " + project + "/sparse/0, "));
+  EXPECT_THAT(Error(project + "/images"),
+              testing::AllOf(HasSubstr("no complete COLMAP model"),
+                             testing::Not(HasSubstr("Choose"))));
+}
+
 TEST_F(ModelFiles, NonFiniteNumbers) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::string images = ReadFile(folder_ / "images.bin");

@@ -192,6 +192,119 @@ TEST(ReadModel, ReadsTextAsBinary) {
   EXPECT_EQ(model.NumRegImages(), 3);
 }
 
+void ReplaceAll(const std::string& path,
+                const std::string& from,
+                const std::string& to) {
+  std::string content = ReadFile(path);
+  size_t position = content.find(from);
+  ASSERT_NE(position, std::string::npos) << content;
+  for (; position != std::string::npos;
+       position = content.find(from, position + to.size())) {
+    content.replace(position, from.size(), to);
+  }
+  WriteFile(path, content);
+}
+
+// But for names and the ids that text files do not have, both are the same.
+void ExpectSameModel(const colmap::Reconstruction& model,
+                     const colmap::Reconstruction& expected) {
+  ASSERT_EQ(model.NumRegImages(), expected.NumRegImages());
+  for (const auto& [id, camera] : expected.Cameras()) {
+    EXPECT_EQ(CameraParams(model.Camera(id)), CameraParams(camera));
+  }
+  for (const auto& [id, image] : expected.Images()) {
+    ASSERT_EQ(model.Image(id).NumPoints2D(), image.NumPoints2D());
+    EXPECT_LT(CenterError(CamFromWorld(model.Image(id)), CamFromWorld(image)),
+              1e-12);
+    for (size_t i = 0; i < image.NumPoints2D(); ++i) {
+      EXPECT_EQ(XY(model.Image(id).Point2D(i)), XY(image.Point2D(i)));
+      EXPECT_EQ(Point3DId(model.Image(id).Point2D(i)),
+                Point3DId(image.Point2D(i)));
+    }
+  }
+  ASSERT_EQ(model.NumPoints3D(), expected.NumPoints3D());
+  for (const auto& [id, point] : expected.Points3D()) {
+    EXPECT_EQ(XYZ(model.Point3D(id)), XYZ(point));
+    EXPECT_EQ(TrackOf(model.Point3D(id)).Length(), TrackOf(point).Length());
+  }
+}
+
+std::vector<std::string> NamesOf(const colmap::Reconstruction& model) {
+  std::vector<std::string> names;
+  for (const auto& [name, _] : ImageIdsByName(model)) {
+    names.push_back(name);
+  }
+  return names;
+}
+
+TEST(ReadModel, NamesWithBlanks) {
+  TestFolder folder;
+  colmap::Reconstruction written = MakeSmallModel();
+  written.Image(1).SetName("a plan (1).jpg");
+  written.Image(2).SetName("a plan  (2).jpg");
+  const std::vector<std::string> names = {
+      "a plan  (2).jpg", "a plan (1).jpg", "sub/c.jpg"};
+  const std::string text = folder / "text";
+  const std::string binary = folder / "binary";
+  std::filesystem::create_directory(text);
+  std::filesystem::create_directory(binary);
+  written.WriteText(text);
+  // As some exporters do.
+  ReplaceAll(text + "/images.txt", "\n", " \r\n");
+  ReplaceAll(text + "/cameras.txt", " 60", " 6.0e+001");
+  WriteModel(written, binary);
+  for (const std::string& path : {text, binary}) {
+    colmap::Reconstruction model;
+    ReadModel(path, &model);
+    EXPECT_EQ(NamesOf(model), names) << path;
+    ExpectSameModel(model, written);
+  }
+  // What was read is written.
+  colmap::Reconstruction model, again;
+  ReadModel(text, &model);
+  WriteModel(model, binary);
+  ReadModel(binary, &again);
+  EXPECT_EQ(NamesOf(again), names);
+}
+
+// COLMAP itself reads neither, or reads them wrongly.
+TEST(ReadModel, TextWithByteOrderMarksTabsAndSeveralBlanks) {
+  TestFolder folder;
+  const colmap::Reconstruction written = MakeSmallModel();
+  written.WriteText(folder.path());
+  for (const char* name : {"cameras.txt", "images.txt", "points3D.txt"}) {
+    ReplaceAll(folder / name, " ", name[0] == 'i' ? "\t" : "  ");
+    WriteFile(folder / name, "\xef\xbb\xbf" + ReadFile(folder / name));
+  }
+  const auto before = Snapshot(folder.path());
+  colmap::Reconstruction model;
+  ReadModel(folder.path(), &model);
+  ExpectSameModel(model, written);
+  EXPECT_THAT(NamesOf(model), ElementsAre("a.jpg", "b.jpg", "sub/c.jpg"));
+  EXPECT_EQ(Snapshot(folder.path()), before);
+}
+
+TEST(ReadModel, PosesSufficeWhereNoPointsAreNeeded) {
+  TestFolder folder;
+  colmap::Reconstruction poses;
+  AddRegisteredImage(MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24}),
+                     1,
+                     1,
+                     "a.jpg",
+                     SomePose(),
+                     {},
+                     &poses);
+  WriteModel(poses, folder.path());
+  std::filesystem::create_directory(folder / "text");
+  poses.WriteText(folder / "text");
+  for (const std::string& path : {folder.path(), folder / "text"}) {
+    colmap::Reconstruction model;
+    EXPECT_THROW(ReadModel(path, &model), InputError);
+    ReadModel(path, &model, /*needs_points=*/false);
+    EXPECT_LT(CenterError(CamFromWorld(model.Image(1)), SomePose()), 1e-12);
+  }
+}
+
 TEST(ReadModel, RefusesAnEmptyModel) {
   TestFolder folder;
   WriteModel(colmap::Reconstruction(), folder.path());

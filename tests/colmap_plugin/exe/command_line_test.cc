@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/commands.h"
 #include "colmap_plugin/compat/model_files.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/io/database.h"
@@ -101,15 +102,79 @@ TEST(CommandLine, OtherCommandsGoToTheColmapOnThePath) {
 
 TEST(CommandLine, NoColmapOnThePath) {
   TestFolder folder;
-  RunResult result = RunColmapNre({"model_sharpener"}, "PATH=" + folder.path());
-  EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.output,
-              AllOf(HasSubstr("model_sharpener"), HasSubstr("PATH")));
   // This program under the name of the other does not call itself for ever.
   fs::create_symlink(NRE_EXECUTABLE, folder / "colmap");
-  result = RunColmapNre({"model_sharpener"}, "PATH=" + folder.path());
+  const RunResult result =
+      RunColmapNre({"model_sharpener"}, "PATH=" + folder.path());
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.output, HasSubstr("no colmap on the PATH"));
+  EXPECT_THAT(result.output, HasSubstr("model_sharpener"));
+  if (fs::exists(NRE_COLMAP_EXECUTABLE)) {
+    // The COLMAP that this one was built with is asked.
+    EXPECT_THAT(result.output, HasSubstr("not recognized"));
+    const RunResult known =
+        RunColmapNre({"model_converter", "-h"}, "PATH=" + folder.path());
+    EXPECT_EQ(known.exit_code, 0) << known.output;
+    EXPECT_THAT(known.output, HasSubstr("--output_type"));
+  } else {
+    EXPECT_THAT(result.output, HasSubstr("no colmap on the PATH"));
+  }
+}
+
+// 3.8 would say "SQL logic error" and leave a log that keeps others out.
+TEST(CommandLine, DatabasesThatTheLinkedColmapCannotUse) {
+  if (ImageColumnsOfColmap().empty() || !fs::exists(NRE_COLMAP_EXECUTABLE)) {
+    GTEST_SKIP() << "this COLMAP can use all, or is not there";
+  }
+  TestFolder folder;
+  const std::string database = folder / "database.db";
+  RunSql(database,
+         "CREATE TABLE images (image_id INTEGER PRIMARY KEY AUTOINCREMENT NOT "
+         "NULL, name TEXT NOT NULL UNIQUE, camera_id INTEGER NOT NULL);"
+         "PRAGMA user_version = 4020100; PRAGMA journal_mode = WAL;");
+  fs::create_directory(folder / "model");
+  WriteModel(MakeSmallModel(), folder / "model");
+  fs::create_directory(folder / "out");
+  WriteFile(folder / "project.ini", "database_path=" + database + "\n");
+  const auto before = Snapshot(folder.path());
+  const std::string model = folder / "model";
+  const std::string out = folder / "out";
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{
+           {"mapper",
+            "--database_path",
+            database,
+            "--image_path",
+            ".",
+            "--output_path",
+            out},
+           {"point_triangulator",
+            "--database_path=" + database,
+            "--image_path=.",
+            "--input_path=" + model,
+            "--output_path=" + out},
+           {"exhaustive_matcher", "--project_path", folder / "project.ini"},
+           {"automatic_reconstructor",
+            "--image_path",
+            ".",
+            "--workspace_path",
+            folder.path()},
+           {"image_registrator",
+            "--database_path",
+            database,
+            "--input_path",
+            model,
+            "--output_path",
+            out}}) {
+    for (const std::string& environment :
+         {std::string("PATH=/nowhere"), ColmapOnPath()}) {
+      const RunResult result = RunColmapNre(command, environment);
+      EXPECT_EQ(result.exit_code, 1) << command[0];
+      EXPECT_THAT(result.output,
+                  AllOf(HasSubstr("ERROR: The database " + database),
+                        HasSubstr("run it with COLMAP 4.2.1")));
+      EXPECT_EQ(Snapshot(folder.path()), before) << command[0];
+    }
+  }
 }
 
 class Commands : public testing::Test {
@@ -207,6 +272,68 @@ TEST_F(Commands, RegistratorAddsTheQueries) {
                                 " model_analyzer --path " + output_path_ +
                                 " >/dev/null 2>&1";
     EXPECT_EQ(std::system(command.c_str()), 0);
+  }
+}
+
+// In pictures, a text model, a query list, pairs and results, all of which
+// pose_evaluator reads again.
+TEST_F(Commands, NamesWithBlanks) {
+  const std::string model_path = folder_ / "in/text";
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  const auto rename = [&](const std::string& name) {
+    const std::string renamed =
+        "plan " + name.substr(1, 1) + " (" + name.substr(0, 1) + ").png";
+    fs::rename(scene_.image_path + "/" + name,
+               scene_.image_path + "/" + renamed);
+    return renamed;
+  };
+  for (const std::string& name : scene_.reference_names) {
+    model.Image(ImageIdsByName(model).at(name)).SetName(rename(name));
+  }
+  fs::create_directory(model_path);
+  model.WriteText(model_path);
+  std::string list, pairs, truth;
+  for (size_t i = 0; i < 2; ++i) {
+    const std::string name = rename(scene_.query_names[i]);
+    list += name + " PINHOLE 480 360 420 420 240 180\n";
+    pairs += name + "\tplan " + std::to_string(1 + i) + " (r).png\n";
+    const Rigid3d& pose = scene_.query_poses[i];
+    std::ostringstream line;
+    line << name;
+    for (const double value : {pose.rotation.w(),
+                               pose.rotation.x(),
+                               pose.rotation.y(),
+                               pose.rotation.z(),
+                               pose.translation.x(),
+                               pose.translation.y(),
+                               pose.translation.z()}) {
+      line << ' ' << value;
+    }
+    truth += line.str() + "\n";
+  }
+  WriteFile(scene_.query_list_path, list);
+  WriteFile(scene_.pairs_path, pairs);
+  WriteFile(folder_ / "in/truth.txt", truth);
+  scene_.model_path = model_path;
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_EQ(ReadReport(output_path_)[1]["references"],
+            (std::vector<std::string>{"plan 2 (r).png"}));
+  colmap::Reconstruction registered;
+  ReadModel(output_path_, &registered);
+  EXPECT_EQ(ImageIdsByName(registered).count("plan 1 (q).png"), 1);
+  for (const std::string file : {"/results.txt", "/report.jsonl"}) {
+    const RunResult evaluation = RunColmapNre({"pose_evaluator",
+                                               "--gt_path",
+                                               folder_ / "in/truth.txt",
+                                               "--result_paths",
+                                               output_path_ + file});
+    EXPECT_EQ(evaluation.exit_code, 0) << evaluation.output;
+    EXPECT_THAT(evaluation.output,
+                AllOf(testing::ContainsRegex("recall at 0.25, 2 deg +100.0 %"),
+                      Not(HasSubstr("WARNING"))));
   }
 }
 

@@ -124,6 +124,82 @@ TEST_F(PoseEvaluator, ModelAsTruth) {
                     HasSubstr("recall at 11 %, 1 deg 100.0 %")));
 }
 
+// As a tracker has it, or ARKit: cameras and poses, but no points.
+TEST_F(PoseEvaluator, ModelOfPosesOnlyAsTruth) {
+  fs::create_directory(folder_ / "poses");
+  WriteFile(folder_ / "poses/cameras.txt", "1 PINHOLE 64 48 60 60 32 24\n");
+  WriteFile(folder_ / "poses/images.txt",
+            "1 1 0 0 0 0 0 0 1 a\n\n2 1 0 0 0 0 0 -1 1 b c.jpg\n\n");
+  WriteFile(folder_ / "poses/points3D.txt", "");
+  WriteFile(folder_ / "results.txt",
+            "a 1 0 0 0 0 0 0.3\nb c.jpg 1 0 0 0 0.1 0 -1\n");
+  colmap::Reconstruction model;
+  ReadModel(folder_ / "poses", &model, /*needs_points=*/false);
+  fs::create_directory(folder_ / "binary");
+  WriteModel(model, folder_ / "binary");
+  for (const std::string truth : {"poses", "binary"}) {
+    const RunResult result =
+        Run({"--result_paths", folder_ / "results.txt"}, truth);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_THAT(Squeezed(result.output),
+                AllOf(HasSubstr("registered 2"),
+                      HasSubstr("recall at 0.25, 2 deg 50.0 %"),
+                      HasSubstr("recall at 0.5, 5 deg 100.0 %"),
+                      Not(HasSubstr("WARNING"))));
+    ExpectError(
+        Run({"--result_paths", folder_ / "results.txt", "--thresholds", "5%,1"},
+            truth),
+        "no points in the query a");
+  }
+}
+
+// hloc names queries by the last part of their names, and gives those that it
+// could not localize the pose of the first image retrieved.
+TEST_F(PoseEvaluator, ResultsOfHloc) {
+  fs::create_directory(folder_ / "model");
+  WriteModel(MakeSmallModel(), folder_ / "model");
+  WriteFile(folder_ / "gt_q.txt",
+            "q/1.jpg 1 0 0 0 0 0 0\nq/2.jpg 1 0 0 0 0 0 0\n"
+            "q/3.jpg 1 0 0 0 0 0 0\nn/3.jpg 1 0 0 0 0 0 0\n");
+  // b.jpg of the model is at (0.2, 0, 0.1) in its camera.
+  WriteFile(folder_ / "hloc.txt",
+            "1.jpg 1.0 0.0 0.0 0.0 0.01 0.0 0.0\n"
+            "2.jpg 1.0 0.0 0.0 0.0 0.2 0.0 0.1\n"
+            "3.jpg 1.0 0.0 0.0 0.0 0.01 0.0 0.0\n");
+  std::vector<std::string> arguments = {"--result_paths", folder_ / "hloc.txt"};
+  RunResult result = Run(arguments, "gt_q.txt");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(Squeezed(result.output),
+              AllOf(HasSubstr("hloc has 2 names without folders"),
+                    HasSubstr("end like that: q/1.jpg, q/2.jpg.\n"),
+                    HasSubstr("end of several with a true pose: 3.jpg."),
+                    HasSubstr("registered 2\n"),
+                    HasSubstr("missing 2\n"),
+                    Not(HasSubstr("exactly the pose"))));
+  arguments.insert(arguments.end(), {"--model_path", folder_ / "model"});
+  result = Run(arguments, "gt_q.txt");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("hloc has 1 queries with exactly the pose of an "
+                              "image of the model: q/2.jpg that of b.jpg."),
+                    HasSubstr("registered")));
+}
+
+// The report has escaped bytes where the other files have the bytes.
+TEST_F(PoseEvaluator, NamesInAnotherEncoding) {
+  WriteFile(folder_ / "latin.txt", "caf\xe9.jpg 1 0 0 0 0 0 0\n");
+  WriteFile(folder_ / "report.jsonl",
+            "{\"name\":\"caf%E9.jpg\",\"status\":\"registered\","
+            "\"qvec\":[1,0,0,0],\"tvec\":[0,0,0.1]}\n");
+  const RunResult result =
+      Run({"--result_paths",
+           folder_ / "report.jsonl" + "," + (folder_ / "latin.txt")},
+          "latin.txt");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(Squeezed(result.output),
+              AllOf(HasSubstr("registered 1 1\n"), Not(HasSubstr("WARNING"))));
+}
+
 // It has poses, but of other queries: all of the list's are missing.
 TEST_F(PoseEvaluator, NoneOfTheListIsRegistered) {
   WriteFile(folder_ / "list.txt", "b PINHOLE 64 48 60 60 32 24\n");

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include "colmap_plugin/compat/commands.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
@@ -340,6 +341,47 @@ TEST_F(DatabaseTest, DamagedKeypointsAreAnError) {
   RunSql(path_, "UPDATE keypoints SET rows = 3");
   const Database database(path_, Database::Mode::kReadOnly);
   EXPECT_THROW(database.ReadKeypoints(7), InputError);
+}
+
+// The table `images` of a database that 4.2.1 has made.
+constexpr char kNewImages[] =
+    "CREATE TABLE images (image_id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, "
+    "name TEXT NOT NULL UNIQUE, camera_id INTEGER NOT NULL);";
+
+TEST(CheckThatColmapCanUse, NewDatabasesByTheirColumns) {
+  if (ImageColumnsOfColmap().empty()) {
+    GTEST_SKIP() << "this COLMAP can use all";
+  }
+  const TestFolder folder;
+  const auto error = [&](const std::string& sql) -> std::string {
+    std::filesystem::remove(folder / "db");
+    RunSql(folder / "db", sql + "PRAGMA journal_mode = WAL;");
+    const auto before = Snapshot(folder.path());
+    std::string message;
+    try {
+      CheckThatColmapCanUse(folder / "db");
+    } catch (const InputError& e) {
+      message = e.what();
+    }
+    EXPECT_EQ(Snapshot(folder.path()), before);
+    return message;
+  };
+  const std::string images = kNewImages;
+  EXPECT_THAT(error(images + "PRAGMA user_version = 4020100;"),
+              HasSubstr("was made by COLMAP 4.2.1."));
+  // The version tells nothing once 3.8 has tried to open it, or if a newer one
+  // has opened an old database, which 3.8 can use still.
+  for (const std::string version : {"3800", "3900"}) {
+    EXPECT_THAT(error(images + "PRAGMA user_version = " + version + ";"),
+                HasSubstr("COLMAP 3.9 or newer"));
+  }
+  std::string migrated = images;
+  for (const std::string& column : ImageColumnsOfColmap()) {
+    migrated += "ALTER TABLE images ADD COLUMN " + column + " REAL;";
+  }
+  EXPECT_EQ(error(migrated + "PRAGMA user_version = 4020100;"), "");
+  EXPECT_EQ(error(""), "");
+  CheckThatColmapCanUse(folder / "absent");
 }
 
 }  // namespace

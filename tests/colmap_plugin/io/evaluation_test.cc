@@ -45,7 +45,7 @@ class Evaluation : public testing::Test {
   MethodResult Evaluate(const std::string& content) {
     WriteFile(folder_ / "file", content);
     return EvaluateResultFile(
-        folder_ / "file", "method", ThreeQueries(), kThresholds);
+        folder_ / "file", "method", {ThreeQueries(), {}, {}}, kThresholds);
   }
 
   TestFolder folder_;
@@ -107,11 +107,87 @@ TEST_F(Evaluation, BadFiles) {
   EXPECT_THAT(error("{\"name\":\n"), HasSubstr("line 1"));
   const std::string failed = "{\"name\":\"a.jpg\",\"status\":\"failed\"}\n";
   EXPECT_THAT(error(failed + failed), HasSubstr("twice"));
-  EXPECT_THAT(Error([&] {
-                EvaluateResultFile(
-                    folder_ / "absent", "", ThreeQueries(), kThresholds);
-              }),
-              HasSubstr("cannot be read"));
+  EXPECT_THAT(
+      Error([&] {
+        EvaluateResultFile(
+            folder_ / "absent", "", {ThreeQueries(), {}, {}}, kThresholds);
+      }),
+      HasSubstr("cannot be read"));
+}
+
+class LastParts : public testing::Test {
+ protected:
+  LastParts() {
+    for (const char* name :
+         {"day/a.jpg", "day/b.jpg", "night/b.jpg", "c.jpg"}) {
+      truth_.queries.push_back({name, Rigid3d()});
+    }
+    truth_.other_names = {"map/d.jpg", "map/c.jpg", "map/e.jpg"};
+  }
+
+  MethodResult Evaluate(const std::vector<std::string>& names) {
+    std::string content;
+    for (const std::string& name : names) {
+      content += name + " 1 0 0 0 0 0 0\n";
+    }
+    WriteFile(folder_ / "file", content);
+    return EvaluateResultFile(folder_ / "file", "method", truth_, kThresholds);
+  }
+
+  TestFolder folder_;
+  Truth truth_;
+};
+
+TEST_F(LastParts, MatchWhereThereIsOneSuchName) {
+  const MethodResult method =
+      Evaluate({"a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "map/e.jpg"});
+  EXPECT_THAT(method.statuses,
+              ElementsAre("registered", "missing", "missing", "registered"));
+  EXPECT_THAT(method.by_last_part, ElementsAre("day/a.jpg", "map/d.jpg"));
+  EXPECT_THAT(method.ambiguous, ElementsAre("b.jpg"));
+  EXPECT_THAT(method.without_truth,
+              ElementsAre("b.jpg", "e.jpg", "map/d.jpg", "map/e.jpg"));
+}
+
+TEST_F(LastParts, WholeNamesWin) {
+  const MethodResult method =
+      Evaluate({"a.jpg", "day/a.jpg", "day/b.jpg", "other/a.jpg"});
+  EXPECT_THAT(method.statuses,
+              ElementsAre("registered", "registered", "missing", "missing"));
+  EXPECT_TRUE(method.by_last_part.empty());
+  EXPECT_THAT(method.without_truth, ElementsAre("a.jpg", "other/a.jpg"));
+}
+
+TEST_F(LastParts, OtherFoldersAreOtherImages) {
+  truth_.other_names.clear();
+  EXPECT_THAT(Error([&] { Evaluate({"other/a.jpg"}); }), HasSubstr("Names"));
+}
+
+// hloc writes the first reference's pose for a query that failed, with the
+// digits and the sign that its library happens to give.
+TEST(PosesOfReferences, AreNamed) {
+  Rigid3d pose;
+  pose.rotation = Eigen::Quaterniond(0.5, 0.5, -0.5, 0.5);
+  pose.translation = {1.0, 2.0, 100.0};
+  Rigid3d near = pose;
+  near.translation.x() += 1e-5;
+  const Truth truth = {{{"q1", pose}, {"q2", pose}, {"q3", pose}, {"q4", pose}},
+                       {},
+                       {{"q1", pose}, {"r1", near}, {"r2", pose}}};
+  const TestFolder folder;
+  WriteFile(folder / "file",
+            "q2 -1 -1 1 -1 1 2.00000000000001 100\nq3 1 1 -1 1 1.00002 2 100\n"
+            "q4 1 1 -1 1 1.00001 2 100\n");
+  MethodResult method =
+      EvaluateResultFile(folder / "file", "method", truth, kThresholds);
+  EXPECT_THAT(method.with_pose_of_reference,
+              ElementsAre(ImagePair("q2", "q1"), ImagePair("q4", "r1")));
+  // Its own pose is no sign of anything.
+  WriteFile(folder / "file", "q1 1 1 -1 1 1 2 100\n");
+  Truth own = truth;
+  own.references.erase("r2");
+  method = EvaluateResultFile(folder / "file", "method", own, kThresholds);
+  EXPECT_TRUE(method.with_pose_of_reference.empty());
 }
 
 TEST_F(Evaluation, Tables) {

@@ -196,5 +196,125 @@ TEST_F(Lists, BadPairs) {
               HasSubstr("cannot be read"));
 }
 
+constexpr char kMark[] = "\xef\xbb\xbf";
+
+TEST_F(Lists, QueriesWithBlanksInTheirNames) {
+  const std::vector<Query> queries =
+      ReadQueryList(Write("a plan (2).jpg PINHOLE 640 480 500 510 320 240 \r\n"
+                          "a  PINHOLE\t 7.jpg SIMPLE_RADIAL 640 480\n"
+                          "a FOV 640 480.jpg PINHOLE 640 480 0 0 320 240\n"
+                          "PINHOLE PINHOLE 640 480 500 510 320 240\n"
+                          "b c.jpg PINHOLY 640 480 500 500 320 240\n"
+                          "no camera.jpg\n"
+                          "number.jpg 640 480 500 500 320 240\n"
+                          "PINHOLE 640 480 500 500 320 240\n"));
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"a plan (2).jpg", ""},
+      {"a  PINHOLE\t 7.jpg", ""},
+      {"a FOV 640 480.jpg", ""},
+      {"PINHOLE", ""},
+      {"b c.jpg", "unknown camera model 'PINHOLY'"},
+      {"no camera.jpg", "no intrinsics"},
+      {"number.jpg", "unknown camera model '640'"},
+      {"PINHOLE", "unknown camera model '640'"}};
+  ASSERT_EQ(queries.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(queries[i].name, expected[i].first);
+    EXPECT_THAT(queries[i].error, HasSubstr(expected[i].second));
+    EXPECT_EQ(queries[i].error.empty(), i < 4) << queries[i].error;
+  }
+  EXPECT_THAT(CameraParams(queries[0].camera), ElementsAre(500, 510, 320, 240));
+  EXPECT_EQ(CameraModelIdOf(queries[1].camera), 2);
+  EXPECT_EQ(CameraModelIdOf(queries[2].camera), 1);
+}
+
+TEST_F(Lists, PairsOfNamesWithBlanks) {
+  const Pairs pairs =
+      ReadPairs(Write("a q.jpg\tb  r.jpg \r\n"
+                      "a q.jpg \t\t c.jpg\n"
+                      "\"a q.jpg\" \"d r.jpg\"\n"
+                      "\"a q.jpg\" e.jpg\n"
+                      "x.jpg \"f r.jpg\"\n"
+                      "\"a \"\"7\"\".jpg\"\t\"g\th.jpg\"\n"
+                      "\"y i\"j.jpg\n"));
+  EXPECT_THAT(pairs.at("a q.jpg"),
+              ElementsAre("b  r.jpg", "c.jpg", "d r.jpg", "e.jpg"));
+  EXPECT_THAT(pairs.at("x.jpg"), ElementsAre("f r.jpg"));
+  EXPECT_THAT(pairs.at("a \"7\".jpg"), ElementsAre("g\th.jpg"));
+  // Not in quotes, since these do not end where a word does.
+  EXPECT_THAT(pairs.at("\"y"), ElementsAre("i\"j.jpg"));
+
+  EXPECT_THAT(Error(ReadPairs, Write("a b.jpg c.jpg\n")),
+              testing::AllOf(
+                  HasSubstr("line 1"), HasSubstr("tab"), HasSubstr("quotes")));
+  EXPECT_THAT(Error(ReadPairs, Write("a\tb\tc\n")), HasSubstr("line 1"));
+  EXPECT_THAT(Error(ReadPairs, Write("\"a b\"\n")), HasSubstr("line 1"));
+}
+
+TEST_F(Lists, PairsAreReadAsTheyAreWritten) {
+  EXPECT_EQ(PairLine({"a.jpg", "sub/b\"c.jpg"}), "a.jpg sub/b\"c.jpg\n");
+  std::vector<std::string> names = {"a.jpg",
+                                    "a b.jpg",
+                                    "a\tb.jpg",
+                                    "\"a\".jpg",
+                                    "\"a\"",
+                                    "\"\"",
+                                    "#a.jpg",
+                                    "a \"b\" c",
+                                    "a\"b",
+                                    " a ",
+                                    "caf\xe9 1.jpg"};
+  for (const std::string& first : names) {
+    for (const std::string& second : names) {
+      const Pairs pairs = ReadPairs(Write(PairLine({first, second})));
+      EXPECT_EQ(pairs, (Pairs{{first, {second}}}));
+    }
+  }
+}
+
+TEST_F(Lists, PosesOfNamesWithBlanks) {
+  const Poses poses =
+      ReadPoses(Write("a plan  (2).jpg 1 0 0 0 1 2 3 \r\n"
+                      "b.jpg\t1 0 0 0 4e-001\t5 6\n"
+                      "frame 7 1 0 0 0 1e+000 2 3\n"));
+  ASSERT_EQ(poses.size(), 3);
+  EXPECT_EQ(poses.at("a plan  (2).jpg").translation, Eigen::Vector3d(1, 2, 3));
+  EXPECT_EQ(poses.at("b.jpg").translation, Eigen::Vector3d(0.4, 5, 6));
+  EXPECT_EQ(poses.at("frame 7").translation, Eigen::Vector3d(1, 2, 3));
+  EXPECT_THAT(Error(ReadPoses, Write("a b.jpg 1 0 0 0 1 2\n")),
+              HasSubstr("'b.jpg' is not a number"));
+}
+
+TEST_F(Lists, AByteOrderMarkIsIgnored) {
+  const std::string mark = kMark;
+  EXPECT_EQ(
+      ReadQueryList(Write(mark + "a.jpg PINHOLE 640 480 1 1 2 2"))[0].name,
+      "a.jpg");
+  EXPECT_EQ(
+      ReadQueryList(Write(mark + "#x\na.jpg PINHOLE 640 480 1 1 2 2")).size(),
+      1);
+  EXPECT_EQ(ReadPairs(Write(mark + "a.jpg b.jpg")).count("a.jpg"), 1);
+  EXPECT_EQ(ReadPoses(Write(mark + "a.jpg 1 0 0 0 1 2 3")).count("a.jpg"), 1);
+  EXPECT_THAT(ReadImageList(Write(mark + "a.jpg\n")), ElementsAre("a.jpg"));
+  EXPECT_EQ(
+      ReadPriors(
+          Write(
+              mark +
+              R"({"name": "a.jpg", "position": [1, 2, 3], "position_std": 1})"))
+          .count("a.jpg"),
+      1);
+}
+
+// As a text editor writes a name in Latin-1. What looks escaped is not.
+TEST_F(Lists, PriorsOfNamesInAnotherEncoding) {
+  const std::string position =
+      R"(", "position": [1, 2, 3], "position_std": 1})";
+  const std::map<std::string, Priors> priors =
+      ReadPriors(Write("{\"name\": \"caf\xe9.jpg" + position +
+                       "\n{\"name\": \"caf%E9.jpg" + position));
+  EXPECT_EQ(priors.count("caf\xe9.jpg"), 1);
+  EXPECT_EQ(priors.count("caf%E9.jpg"), 1);
+}
+
 }  // namespace
 }  // namespace nre

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/io/lists.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
@@ -124,6 +125,48 @@ TEST(Report, IsReadBack) {
   EXPECT_EQ(outcomes[0].cam_from_world.translation,
             results[0].estimate.cam_from_world.translation);
   EXPECT_THROW(ReadReport(folder.path()), InputError);
+}
+
+TEST(Results, NamesWithBlanksAreReadBack) {
+  std::vector<QueryResult> results = {SomeResults()[0], SomeResults()[0]};
+  results[0].name = "a plan  (2).jpg";
+  results[1].name = "frame 1 0";
+  const TestFolder folder;
+  WriteFile(folder / "results.txt", FormatResults(results));
+  const Poses poses = ReadPoses(folder / "results.txt");
+  ASSERT_EQ(poses.size(), 2);
+  for (const QueryResult& result : results) {
+    EXPECT_EQ(poses.at(result.name).translation,
+              result.estimate.cam_from_world.translation);
+  }
+}
+
+TEST(Report, NamesInAnotherEncodingAreReadBack) {
+  std::vector<QueryResult> results = SomeResults();
+  results[0].name = "caf\xe9.jpg";
+  results[0].references = {"caf\xe9/1.jpg"};
+  results[1].name = "caf%E9.jpg";
+  results[2].name = "caf\xc3\xa9 100%.jpg";
+  results[2].estimate.reason = "no \xe9";
+  const std::string report = FormatReport(results);
+  std::istringstream text(report);
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(text, line);) {
+    lines.push_back(nlohmann::json::parse(line));
+  }
+  EXPECT_EQ(lines.at(0)["name"], "caf%E9.jpg");
+  EXPECT_EQ(lines[0]["references"][0], "caf%E9/1.jpg");
+  EXPECT_EQ(lines[1]["name"], "caf%25E9.jpg");
+  EXPECT_EQ(lines[2]["name"], "caf\xc3\xa9 100%.jpg");
+  EXPECT_EQ(lines[2]["reason"], "no %E9");
+
+  const TestFolder folder;
+  WriteFile(folder / "report.jsonl", "\xef\xbb\xbf" + report);
+  const std::vector<QueryOutcome> outcomes =
+      ReadReport(folder / "report.jsonl");
+  for (size_t i = 0; i < results.size(); ++i) {
+    EXPECT_EQ(outcomes.at(i).name, results[i].name);
+  }
 }
 
 }  // namespace
