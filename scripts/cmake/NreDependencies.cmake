@@ -67,6 +67,7 @@ macro(nre_find_dependencies)
     # Link single modules only, and never opencv_dnn: it brings a protobuf that
     # may not be LibTorch's.
     find_package(OpenCV REQUIRED COMPONENTS core calib3d imgproc imgcodecs)
+    find_package(JPEG REQUIRED)
     nre_find_openblas()
   endif()
   if("${ARGN}" MATCHES "colmap_plugin")
