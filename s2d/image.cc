@@ -101,6 +101,24 @@ Image FlipLeftRight(const Image& image) {
   return flipped;
 }
 
+Image TurnImage(const Image& image, int num_quarters) {
+  if (num_quarters == 0) return image;
+  const bool is_lying = num_quarters != 2;
+  Image turned{is_lying ? image.height : image.width,
+               is_lying ? image.width : image.height,
+               std::vector<uint8_t>(image.rgb.size())};
+  // Only read: cv::Mat takes no const.
+  const cv::Mat from(image.height,
+                     image.width,
+                     CV_8UC3,
+                     const_cast<uint8_t*>(image.rgb.data()));
+  cv::Mat to(turned.height, turned.width, CV_8UC3, turned.rgb.data());
+  constexpr cv::RotateFlags kTurns[] = {
+      cv::ROTATE_90_CLOCKWISE, cv::ROTATE_180, cv::ROTATE_90_COUNTERCLOCKWISE};
+  cv::rotate(from, to, kTurns[num_quarters - 1]);
+  return turned;
+}
+
 Image16 ReadImage16(const std::string& path) {
   const cv::Mat decoded = Decode(ReadFile(path), cv::IMREAD_UNCHANGED);
   if (decoded.empty() || decoded.type() != CV_16UC1) {

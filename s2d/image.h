@@ -19,6 +19,9 @@ struct Image {
 
 Image FlipLeftRight(const Image& image);
 
+// Clockwise by so many quarters of a full turn, 0 to 3.
+Image TurnImage(const Image& image, int num_quarters);
+
 // As Resized() in s2d/resize.h does.
 Image ResizeImage(const Image& image, int width, int height);
 

@@ -18,7 +18,8 @@ packages=(
   # What the rooms use. OpenBLAS must be there before anything is measured:
   # LibTorch and Ceres are ten times slower with the reference BLAS.
   libeigen3-dev libceres-dev libopenblas-dev libopencv-dev libtorch-dev
-  libboost-program-options-dev libhdf5-dev libjpeg-dev nlohmann-json3-dev
+  libboost-program-options-dev libexif-dev libhdf5-dev libjpeg-dev
+  nlohmann-json3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   # Converting weights needs numpy; the tests of it, of the networks and of
   # hloc's files, the rest.

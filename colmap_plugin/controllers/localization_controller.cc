@@ -7,18 +7,16 @@
 #include <set>
 #include <tuple>
 
-#include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
-#include "colmap_plugin/controllers/camera_image.h"
 #include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
 #include "nre/evidence.h"
 #include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
+#include "s2d/exif.h"
 #include "s2d/image.h"
-#include "s2d/visualization.h"
 
 namespace nre {
 namespace {
@@ -69,17 +67,33 @@ std::vector<colmap::image_t> SpreadEvenly(
   return some;
 }
 
-// Keeps the reference to the camera.
-MatchSolver LoRansac(const colmap::Camera& camera) {
-  return [&camera](const Camera&,
-                   const std::vector<PointMatch>& matches,
-                   double max_error_px,
-                   uint64_t seed) {
-    return SolveLoRansac(camera, matches, max_error_px, seed);
-  };
+// Whether the first says more about the query.
+bool IsBetter(const PoseEstimate& a, const PoseEstimate& b) {
+  return std::tie(a.verdict, a.log_false_alarms) <
+         std::tie(b.verdict, b.log_false_alarms);
+}
+
+// The most frequent of numbers from 0 to 3; of several, the smallest.
+int MostFrequent(const std::vector<int>& numbers) {
+  int counts[4] = {};
+  for (const int number : numbers) ++counts[number];
+  return static_cast<int>(std::max_element(counts, counts + 4) - counts);
 }
 
 }  // namespace
+
+const char* QueryOrientationsName(QueryOrientations orientations) {
+  return orientations == QueryOrientations::kAll ? "all" : "exif";
+}
+
+QueryOrientations ParseQueryOrientations(const std::string& name) {
+  for (const auto orientations :
+       {QueryOrientations::kExif, QueryOrientations::kAll}) {
+    if (name == QueryOrientationsName(orientations)) return orientations;
+  }
+  throw InputError("unknown orientations of queries '" + name +
+                   "'; there are: exif, all");
+}
 
 bool LocalizationOptions::Check() const {
   return estimation.Check() && max_num_probed_references > 0 &&
@@ -126,28 +140,84 @@ std::vector<QueryResult> LocalizationController::Run(
 
 QueryResult LocalizationController::LocalizeQuery(
     const Query& query, const QueryReferences& references) {
+  Stopwatch stopwatch;
+  QueryResult best;
+  QueryPictures best_pictures;
+  const std::vector<int> turns = TurnsToTry(query, references);
+  for (const int turn : turns) {
+    QueryPictures pictures;
+    QueryResult result = LocalizeTurned(query, turn, references, &pictures);
+    if (turn == turns.front() || IsBetter(result.estimate, best.estimate)) {
+      best = std::move(result);
+      best_pictures = std::move(pictures);
+    }
+    if (best.estimate.verdict == Verdict::kRegistered) break;
+  }
+  WritePictures(best_pictures, &best);
+  best.total_ms = stopwatch.LapMs();
+  return best;
+}
+
+std::vector<int> LocalizationController::TurnsToTry(
+    const Query& query, const QueryReferences& references) const {
+  const auto quarters = [&](const std::string& name) {
+    return QuartersToUpright(
+        (std::filesystem::path(image_path_) / name).string());
+  };
+  std::vector<int> turns = {0};
+  const int upright = quarters(query.name);
+  if (upright != 0) {
+    // References whose pixels lie on their side as well are no help upright.
+    constexpr size_t kNumReferences = 20;
+    std::vector<int> of_references;
+    for (const colmap::image_t image_id : SpreadEvenly(
+             references.given ? references.image_ids : registered_images_,
+             kNumReferences)) {
+      of_references.push_back(quarters(model_.Image(image_id).Name()));
+    }
+    const int turn = (upright - MostFrequent(of_references) + 4) % 4;
+    turns =
+        turn == 0 ? std::vector<int>{0, upright} : std::vector<int>{turn, 0};
+  }
+  if (options_.query_orientations == QueryOrientations::kAll) {
+    for (const int turn : {1, 3, 2}) {
+      if (std::count(turns.begin(), turns.end(), turn) == 0) {
+        turns.push_back(turn);
+      }
+    }
+  }
+  return turns;
+}
+
+QueryResult LocalizationController::LocalizeTurned(
+    const Query& query,
+    int num_quarters,
+    const QueryReferences& references,
+    QueryPictures* pictures) {
   QueryResult result;
   result.name = query.name;
   result.method = options_.estimation.method;
-  Stopwatch stopwatch;
   try {
     if (!query.error.empty()) {
       throw InputError(query.error);
     }
-    Estimate(query, references, &result);
+    const TurnedQuery turned(query, num_quarters);
+    Estimate(turned, references, &result, pictures);
+    turned.TurnBack(&result);
   } catch (const InputError& error) {
     result.estimate = PoseEstimate();
     result.estimate.verdict = Verdict::kFailed;
     result.estimate.reason = error.what();
   }
-  result.total_ms = stopwatch.LapMs();
   return result;
 }
 
-void LocalizationController::Estimate(const Query& query,
+void LocalizationController::Estimate(const TurnedQuery& turned,
                                       const QueryReferences& given,
-                                      QueryResult* result) {
-  std::unique_ptr<Camera> camera = CreateCamera(query.camera);
+                                      QueryResult* result,
+                                      QueryPictures* pictures) {
+  const Query& query = turned.query();
+  std::unique_ptr<Camera> camera = turned.CreateCamera(1.0);
   const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
   const Priors priors = PriorsOf(query);
   result->focal_length_estimated = priors.focal_length.has_value();
@@ -166,11 +236,7 @@ void LocalizationController::Estimate(const Query& query,
   }
 
   Stopwatch stopwatch;
-  const Image image = ReadCameraImage(image_path_,
-                                      query.name,
-                                      camera->Width(),
-                                      camera->Height(),
-                                      "its camera is stated with");
+  const Image image = turned.ReadImage(image_path_);
   result->read_ms = stopwatch.LapMs();
   View view =
       priors.focal_length.has_value()
@@ -191,7 +257,7 @@ void LocalizationController::Estimate(const Query& query,
   }
 
   const auto set_focal_length = [&](double scale) {
-    camera = CreateCamera(ScaleFocalLength(query.camera, scale));
+    camera = turned.CreateCamera(scale);
   };
   DescribedPoints points;
   const auto look = [&](const NreEstimationOptions& estimation,
@@ -206,7 +272,7 @@ void LocalizationController::Estimate(const Query& query,
                                 points,
                                 estimation,
                                 seed,
-                                LoRansac(query.camera),
+                                turned.LoRansac(),
                                 &coarse_maps_ms,
                                 all_priors);
     result->coarse_maps_ms += coarse_maps_ms;
@@ -281,7 +347,14 @@ void LocalizationController::Estimate(const Query& query,
   result->camera_params = CameraParams(
       ScaleFocalLength(query.camera, result->estimate.focal_scale));
   if (!options_.picture_path.empty() && points.size() > 0) {
-    DrawPictures(image, *camera, features, points, *result);
+    *pictures =
+        DrawQuery(image,
+                  *camera,
+                  preset_,
+                  features,
+                  points,
+                  result->estimate,
+                  result->name + ": " + VerdictName(result->estimate.verdict));
     result->pictures_ms = stopwatch.LapMs();
   }
 }
@@ -429,20 +502,16 @@ Priors LocalizationController::PriorsOf(const Query& query) const {
   return priors;
 }
 
-void LocalizationController::DrawPictures(const Image& image,
-                                          const Camera& camera,
-                                          const ImageFeatures& features,
-                                          const DescribedPoints& points,
-                                          const QueryResult& result) const {
-  const std::string title =
-      result.name + ": " + VerdictName(result.estimate.verdict);
-  const QueryPictures pictures = DrawQuery(
-      image, camera, preset_, features, points, result.estimate, title);
+void LocalizationController::WritePictures(const QueryPictures& pictures,
+                                           QueryResult* result) const {
+  if (pictures.reprojections.rgb.empty()) return;
+  Stopwatch stopwatch;
   const std::filesystem::path path =
-      std::filesystem::path(options_.picture_path) / result.name;
+      std::filesystem::path(options_.picture_path) / result->name;
   std::filesystem::create_directories(path.parent_path());
   WriteImage(path.string() + ".pose.jpg", pictures.reprojections);
   WriteImage(path.string() + ".maps.jpg", pictures.loss_maps);
+  result->pictures_ms += stopwatch.LapMs();
 }
 
 std::vector<colmap::image_t> LocalizationController::ChooseReferences(

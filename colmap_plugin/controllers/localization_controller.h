@@ -9,13 +9,25 @@
 
 #include "colmap_plugin/compat/colmap.h"
 #include "colmap_plugin/controllers/reference_points.h"
+#include "colmap_plugin/controllers/turned_query.h"
 #include "colmap_plugin/io/lists.h"
 #include "colmap_plugin/io/results.h"
 #include "nre/pose_estimator.h"
 #include "s2d/image.h"
 #include "s2d/localization.h"
+#include "s2d/visualization.h"
 
 namespace nre {
+
+// How queries may have been held; references are taken as their pixels are.
+enum class QueryOrientations {
+  kExif,  // as the pixels are or, of a file that says so, as its EXIF tag says
+  kAll,   // any of the four turns
+};
+
+// "exif" or "all"; the other way round, throws InputError for other names.
+const char* QueryOrientationsName(QueryOrientations orientations);
+QueryOrientations ParseQueryOrientations(const std::string& name);
 
 struct LocalizationOptions {
   NreEstimationOptions estimation;
@@ -39,6 +51,9 @@ struct LocalizationOptions {
   bool estimate_focal_length = false;
   double min_focal_length_ratio = 0.1;
   double max_focal_length_ratio = 10.0;
+
+  // Turns of a query's picture that are tried until one is registered.
+  QueryOrientations query_orientations = QueryOrientations::kExif;
 
   // Folder for pictures of each query's pose and loss maps, named
   // <query>.pose.jpg and <query>.maps.jpg; none are made if it is empty.
@@ -108,9 +123,19 @@ class LocalizationController {
                            QueryResult* result);
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);
-  void Estimate(const Query& query,
+  // How often the query's picture is turned clockwise by a quarter, to be tried
+  // in this order.
+  std::vector<int> TurnsToTry(const Query& query,
+                              const QueryReferences& references) const;
+  // With the picture turned. `pictures` stay empty if none are wanted.
+  QueryResult LocalizeTurned(const Query& query,
+                             int num_quarters,
+                             const QueryReferences& references,
+                             QueryPictures* pictures);
+  void Estimate(const TurnedQuery& turned,
                 const QueryReferences& references,
-                QueryResult* result);
+                QueryResult* result,
+                QueryPictures* pictures);
   // Always by the NRE, so that all methods see the same points.
   std::vector<colmap::image_t> ChooseReferences(const ImageFeatures& features,
                                                 const Camera& camera,
@@ -127,11 +152,7 @@ class LocalizationController {
                      const QueryResult& result,
                      std::vector<colmap::image_t>* image_ids) const;
   Priors PriorsOf(const Query& query) const;
-  void DrawPictures(const Image& image,
-                    const Camera& camera,
-                    const ImageFeatures& features,
-                    const DescribedPoints& points,
-                    const QueryResult& result) const;
+  void WritePictures(const QueryPictures& pictures, QueryResult* result) const;
   void CheckStop() const;
 
   const colmap::Reconstruction& model_;

@@ -53,6 +53,7 @@ struct CommandOptions {
   std::string fpr_start;
   std::string fpr_loss;
   std::string fusion;
+  std::string query_orientations;
   LocalizationOptions localization;
   int log_level = 1;
 };
@@ -64,6 +65,8 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   options->fpr_start = EstimationMethodName(estimation.fpr_start);
   options->fpr_loss = FeatureMetricLossName(estimation.fpr.loss);
   options->fusion = FusionName(localization.fusion);
+  options->query_orientations =
+      QueryOrientationsName(localization.query_orientations);
   parser->AddPath(
       "input_path", &options->input_path, "folder of the model; not changed");
   parser->AddPath("output_path",
@@ -115,6 +118,12 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("max_focal_length_ratio",
               &localization.max_focal_length_ratio,
               "the same: longest");
+  parser->Add("query_orientations",
+              &options->query_orientations,
+              "how queries may have been held: exif (as their pixels are or, "
+              "of JPEG files that say so, as their EXIF orientation says) or "
+              "all (also turned by 90, 180 and 270 degrees, until one is "
+              "registered)");
   parser->Add("max_num_probed_references",
               &localization.max_num_probed_references,
               "without pairs: reference images that are tried");
@@ -184,6 +193,8 @@ void ParseNames(CommandOptions* options) {
   estimation.fpr_start = ParseEstimationMethod(options->fpr_start);
   estimation.fpr.loss = ParseFeatureMetricLoss(options->fpr_loss);
   options->localization.fusion = ParseFusion(options->fusion);
+  options->localization.query_orientations =
+      ParseQueryOrientations(options->query_orientations);
 }
 
 void CheckOptions(const CommandOptions& options) {

@@ -299,5 +299,26 @@ TEST(FlipLeftRight, ReversesRows) {
   EXPECT_EQ(flipped.rgb, expected);
 }
 
+TEST(TurnImage, TheTopRowIsTheRightColumnAfterAQuarter) {
+  Image image;
+  image.width = 3;
+  image.height = 2;
+  for (uint8_t i = 1; i <= 6; ++i) image.rgb.insert(image.rgb.end(), 3, i);
+  const auto reds = [](const Image& image) {
+    std::vector<int> reds;
+    for (size_t i = 0; i < image.rgb.size(); i += 3) {
+      reds.push_back(image.rgb[i]);
+    }
+    return reds;
+  };
+  const Image quarter = TurnImage(image, 1);
+  EXPECT_EQ(quarter.width, 2);
+  EXPECT_EQ(quarter.height, 3);
+  EXPECT_EQ(reds(quarter), (std::vector<int>{4, 1, 5, 2, 6, 3}));
+  EXPECT_EQ(reds(TurnImage(image, 2)), (std::vector<int>{6, 5, 4, 3, 2, 1}));
+  EXPECT_EQ(reds(TurnImage(image, 3)), (std::vector<int>{3, 6, 2, 5, 1, 4}));
+  EXPECT_EQ(reds(TurnImage(image, 0)), reds(image));
+}
+
 }  // namespace
 }  // namespace nre
