@@ -1,5 +1,6 @@
 #include "nre/camera.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -214,6 +215,85 @@ bool FlippedCamera::Unproject(const Eigen::Vector2d& xy,
     return false;
   }
   bearing->x() *= -1.0;
+  return true;
+}
+
+Eigen::Vector2d PictureTurn::operator*(const Eigen::Vector2d& xy) const {
+  switch (num_quarters_) {
+    case 1:
+      return {height_ - xy.y(), xy.x()};
+    case 2:
+      return {width_ - xy.x(), height_ - xy.y()};
+    case 3:
+      return {xy.y(), width_ - xy.x()};
+    default:
+      return xy;
+  }
+}
+
+Eigen::Matrix3d PictureTurn::Rotation() const {
+  constexpr double kCosines[] = {1.0, 0.0, -1.0, 0.0};
+  const double cosine = kCosines[num_quarters_];
+  const double sine = kCosines[(num_quarters_ + 3) % 4];
+  Eigen::Matrix3d rotation;
+  rotation << cosine, -sine, 0.0,  //
+      sine, cosine, 0.0,           //
+      0.0, 0.0, 1.0;
+  return rotation;
+}
+
+bool TurnedCamera::Project(const Eigen::Vector3d& point_in_cam,
+                           Eigen::Vector2d* xy,
+                           Eigen::Matrix<double, 2, 3>* jacobian) const {
+  const Eigen::Matrix3d rotation = turn_.Rotation();
+  if (!camera_->Project(rotation.transpose() * point_in_cam, xy, jacobian)) {
+    return false;
+  }
+  *xy = turn_ * *xy;
+  if (jacobian != nullptr) {
+    *jacobian =
+        rotation.topLeftCorner<2, 2>() * *jacobian * rotation.transpose();
+  }
+  return true;
+}
+
+void TurnedCamera::ProjectMany(const double* xs_in_cam,
+                               const double* ys_in_cam,
+                               const double* zs_in_cam,
+                               int num,
+                               double* xs,
+                               double* ys) const {
+  // In blocks, whose points before the turn need no memory of their own.
+  constexpr int kBlock = 256;
+  const Eigen::Matrix2d rotation =
+      turn_.Rotation().topLeftCorner<2, 2>().transpose();
+  Eigen::Matrix<double, 2, kBlock, Eigen::RowMajor> before;
+  for (int begin = 0; begin < num; begin += kBlock) {
+    const int size = std::min(kBlock, num - begin);
+    for (int i = 0; i < size; ++i) {
+      before.col(i) = rotation * Eigen::Vector2d(xs_in_cam[begin + i],
+                                                 ys_in_cam[begin + i]);
+    }
+    camera_->ProjectMany(before.row(0).data(),
+                         before.row(1).data(),
+                         zs_in_cam + begin,
+                         size,
+                         xs + begin,
+                         ys + begin);
+    for (int i = begin; i < begin + size; ++i) {
+      const Eigen::Vector2d xy = turn_ * Eigen::Vector2d(xs[i], ys[i]);
+      xs[i] = xy.x();
+      ys[i] = xy.y();
+    }
+  }
+}
+
+bool TurnedCamera::Unproject(const Eigen::Vector2d& xy,
+                             Eigen::Vector3d* bearing) const {
+  if (!camera_->Unproject(turn_.Inverse() * xy, bearing)) {
+    return false;
+  }
+  *bearing = turn_.Rotation() * *bearing;
   return true;
 }
 

@@ -174,6 +174,64 @@ class FlippedCamera : public Camera {
   const Camera* camera_;
 };
 
+// A picture that is turned clockwise by so many quarters of a full turn: image
+// coordinates and points in its camera's frame before and after. What it turns
+// to the top is then the top of the camera's frame.
+class PictureTurn {
+ public:
+  // `num_quarters`: any number; `width` and `height`: of the picture before.
+  PictureTurn(int num_quarters, int width, int height)
+      : num_quarters_(((num_quarters % 4) + 4) % 4),
+        width_(width),
+        height_(height) {}
+
+  int num_quarters() const { return num_quarters_; }
+
+  // Of the picture after.
+  int Width() const { return num_quarters_ % 2 == 0 ? width_ : height_; }
+  int Height() const { return num_quarters_ % 2 == 0 ? height_ : width_; }
+
+  PictureTurn Inverse() const { return {-num_quarters_, Width(), Height()}; }
+
+  Eigen::Vector2d operator*(const Eigen::Vector2d& xy) const;
+
+  // turned_from_cam: about the optical axis.
+  Eigen::Matrix3d Rotation() const;
+
+ private:
+  int num_quarters_;  // 0 to 3
+  int width_;
+  int height_;
+};
+
+// The camera of a turned picture, whatever the model: distortion turns along.
+class TurnedCamera : public Camera {
+ public:
+  // Keeps the reference to the camera of the picture as it was.
+  TurnedCamera(const Camera& camera, int num_quarters)
+      : camera_(&camera),
+        turn_(num_quarters, camera.Width(), camera.Height()) {}
+
+  int Width() const override { return turn_.Width(); }
+  int Height() const override { return turn_.Height(); }
+  double MeanFocalLength() const override { return camera_->MeanFocalLength(); }
+  bool Project(const Eigen::Vector3d& point_in_cam,
+               Eigen::Vector2d* xy,
+               Eigen::Matrix<double, 2, 3>* jacobian) const override;
+  void ProjectMany(const double* xs_in_cam,
+                   const double* ys_in_cam,
+                   const double* zs_in_cam,
+                   int num,
+                   double* xs,
+                   double* ys) const override;
+  bool Unproject(const Eigen::Vector2d& xy,
+                 Eigen::Vector3d* bearing) const override;
+
+ private:
+  const Camera* camera_;
+  PictureTurn turn_;
+};
+
 // Image coordinates of world points; NaN for points that have no image.
 std::vector<Eigen::Vector2d> ProjectAll(
     const Camera& camera,

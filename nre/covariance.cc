@@ -162,20 +162,23 @@ struct ScoreInputs {
   double covariance_factor = 1.0;
 };
 
-// The score test of `num_tested` unknowns after the first `num_free`, which
-// follow them.
-double Score(const ScoreInputs& inputs, int num_free, int num_tested) {
+// The score test of `num_tested` unknowns from index `begin` on, which the
+// first `num_free` follow. None if the maps do not determine these.
+std::optional<double> Score(const ScoreInputs& inputs,
+                            int num_free,
+                            int begin,
+                            int num_tested) {
   const Eigen::LLT<Eigen::MatrixXd> free(
       inputs.hessian.topLeftCorner(num_free, num_free));
   if (free.info() != Eigen::Success) {
-    return 0.0;
+    return std::nullopt;
   }
   const Eigen::MatrixXd follow =
-      free.solve(inputs.hessian.block(0, num_free, num_free, num_tested))
+      free.solve(inputs.hessian.block(0, begin, num_free, num_tested))
           .transpose();
   // What a derivative is worth once the free unknowns follow.
   const auto profile = [&](const auto& derivative) -> Eigen::MatrixXd {
-    return derivative.middleRows(num_free, num_tested) -
+    return derivative.middleRows(begin, num_tested) -
            follow * derivative.topRows(num_free);
   };
   Eigen::VectorXd score = profile(inputs.prior_gradient);
@@ -194,8 +197,38 @@ double Score(const ScoreInputs& inputs, int num_free, int num_tested) {
     variance += by_displacement * by_displacement.transpose();
   }
   const Eigen::LLT<Eigen::MatrixXd> cholesky(variance);
-  return cholesky.info() == Eigen::Success ? score.dot(cholesky.solve(score))
-                                           : 0.0;
+  if (cholesky.info() != Eigen::Success) {
+    return std::nullopt;
+  }
+  return score.dot(cholesky.solve(score));
+}
+
+ScoreInputs InputsOfScores(const Camera& camera,
+                           const std::vector<Eigen::Vector3d>& points_in_world,
+                           const LossMaps& fine,
+                           const Priors& priors,
+                           const Rigid3d& cam_from_world,
+                           double sigma,
+                           const SharedErrors& shared_errors) {
+  constexpr int kSize = 10;
+  const MapFromImage& map_from_image = fine.geometry().map_from_image;
+  PointTerms terms;
+  ScoreInputs inputs;
+  inputs.hessian = JointHessian(
+      camera, points_in_world, fine, sigma, kSize, cam_from_world, &terms);
+  inputs.sums =
+      SumTerms(camera, points_in_world, map_from_image, cam_from_world, terms);
+  Eigen::Matrix<double, 6, 1> prior_gradient;
+  inputs.prior_information = Eigen::MatrixXd::Zero(kSize, kSize);
+  inputs.prior_information.topLeftCorner<6, 6>() =
+      PriorHessian(priors, cam_from_world, &prior_gradient);
+  inputs.prior_gradient = Eigen::VectorXd::Zero(kSize);
+  inputs.prior_gradient.head<6>() = prior_gradient;
+  inputs.hessian += inputs.prior_information;
+  inputs.displacement =
+      SharedDisplacement(camera, map_from_image, shared_errors);
+  inputs.covariance_factor = shared_errors.covariance_factor;
+  return inputs;
 }
 
 }  // namespace
@@ -253,32 +286,25 @@ IntrinsicsScores ScoreIntrinsics(
     const Rigid3d& cam_from_world,
     double sigma,
     const SharedErrors& shared_errors) {
-  constexpr int kSize = 10;
-  const MapFromImage& map_from_image = fine.geometry().map_from_image;
-  PointTerms terms;
-  ScoreInputs inputs;
-  inputs.hessian = JointHessian(
-      camera, points_in_world, fine, sigma, kSize, cam_from_world, &terms);
-  inputs.sums =
-      SumTerms(camera, points_in_world, map_from_image, cam_from_world, terms);
-  Eigen::Matrix<double, 6, 1> prior_gradient;
-  inputs.prior_information = Eigen::MatrixXd::Zero(kSize, kSize);
-  inputs.prior_information.topLeftCorner<6, 6>() =
-      PriorHessian(priors, cam_from_world, &prior_gradient);
-  inputs.prior_gradient = Eigen::VectorXd::Zero(kSize);
-  inputs.prior_gradient.head<6>() = prior_gradient;
-  inputs.hessian += inputs.prior_information;
-  inputs.displacement =
-      SharedDisplacement(camera, map_from_image, shared_errors);
-  inputs.covariance_factor = shared_errors.covariance_factor;
-  IntrinsicsScores scores;
-  if (!priors.focal_length) {
-    scores.focal_length = Score(inputs, 6, 1);
+  std::optional<double> focal_length = 0.0, lens = 0.0;
+  if (!priors.focal_length) focal_length.reset();
+  if (!priors.lens_unknown) lens.reset();
+  // Where intrinsics are wrong, the Hessian may be positive definite only with
+  // a wider kernel; or not at all with a focal length that follows.
+  for (const double width : {sigma, kSigmas[0], kSigmas[1], kSigmas[2]}) {
+    if (focal_length && lens) break;
+    const ScoreInputs inputs = InputsOfScores(camera,
+                                              points_in_world,
+                                              fine,
+                                              priors,
+                                              cam_from_world,
+                                              width,
+                                              shared_errors);
+    if (!focal_length) focal_length = Score(inputs, 6, 6, 1);
+    if (!lens) lens = Score(inputs, 7, 7, 3);
+    if (!lens && width == kSigmas[2]) lens = Score(inputs, 6, 7, 3);
   }
-  if (!priors.lens_unknown) {
-    scores.lens = Score(inputs, 7, 3);
-  }
-  return scores;
+  return {focal_length.value_or(0.0), lens.value_or(0.0)};
 }
 
 }  // namespace nre

@@ -71,8 +71,8 @@ struct IntrinsicsScores {
   double lens = 0.0;
 };
 
-// The scores of the pose at `sigma` (map cells). 0 where the maps do not
-// determine the pose.
+// The scores of the pose at `sigma` (map cells) or, where the maps do not
+// determine it, at one, two or four cells; 0 if they do not then either.
 IntrinsicsScores ScoreIntrinsics(
     const Camera& camera,
     const std::vector<Eigen::Vector3d>& points_in_world,

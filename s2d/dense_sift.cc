@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
@@ -325,12 +324,7 @@ class DenseSift : public FeatureExtractor {
     const cv::Size size(static_cast<int>(std::lround(scale * image.width)),
                         static_cast<int>(std::lround(scale * image.height)));
     const int stride = options_.stride;
-    if (size.height < stride || size.width < stride) {
-      throw InputError(
-          "the image is too small for features: " + std::to_string(size.width) +
-          " x " + std::to_string(size.height) + " pixels, expected at least " +
-          std::to_string(stride) + " x " + std::to_string(stride));
-    }
+    CheckSize(image, size.width, size.height, stride);
     const cv::Mat seen = SeenImage(image, size);
     const std::vector<Histograms> levels = ComputeLevels(seen);
     FeatureMap map;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+
+#include "nre/error.h"
 
 namespace nre {
 
@@ -51,6 +54,18 @@ DescribedPositions DescribePositions(const Eigen::Matrix2Xd& xys,
     }
   }
   return described;
+}
+
+void CheckSize(const Image& image, int width, int height, int min_size) {
+  if (std::min(width, height) >= min_size) return;
+  const auto name = [](int a, int b) {
+    return std::to_string(a) + " x " + std::to_string(b);
+  };
+  const bool is_resized = width != image.width || height != image.height;
+  throw InputError("the image is too small for features: it has " +
+                   name(image.width, image.height) + " pixels" +
+                   (is_resized ? ", resized to " + name(width, height) : "") +
+                   ", expected at least " + name(min_size, min_size));
 }
 
 }  // namespace nre

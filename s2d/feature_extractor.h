@@ -53,6 +53,10 @@ struct DescribedPositions {
 DescribedPositions DescribePositions(const Eigen::Matrix2Xd& xys,
                                      const FeatureMap& features);
 
+// Throws InputError if an image that is resized to these pixels has less than
+// `min_size` on either side. Names its own size, which is what a user knows.
+void CheckSize(const Image& image, int width, int height, int min_size);
+
 // Computes dense features of an image. Stateless: one extractor serves several
 // threads.
 class FeatureExtractor {
@@ -72,8 +76,8 @@ class FeatureExtractor {
   virtual double MaxScale(int width, int height) const = 0;
 
   // Features of the image as it is after a resize by `scale` > 0; positions are
-  // those of the image before. Throws InputError for
-  // an image that is then too small for a single descriptor.
+  // those of the image before. Throws InputError for an image that is then too
+  // small for a single descriptor.
   virtual FeatureMap Extract(const Image& image, double scale) const = 0;
 
   // What an image is resized by if nothing else is known: only if it is too

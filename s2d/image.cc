@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <sys/stat.h>
 
 #include <opencv2/core.hpp>
@@ -11,6 +12,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "nre/error.h"
+#include "s2d/jpeg_end.h"
 #include "s2d/resize.h"
 
 namespace nre {
@@ -39,32 +41,17 @@ std::vector<uint8_t> ReadFile(const std::string& path) {
   return bytes;
 }
 
-bool IsJpeg(const std::vector<uint8_t>& bytes) {
-  return bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 &&
-         bytes[2] == 0xFF;
-}
-
-// Whether the stream of a JPEG file reaches its end-of-image marker. libjpeg
-// only warns about a file that stops before and fills up with grey. Markers
-// are walked (ITU T.81, B.1), since the bytes of the end marker alone occur in
-// embedded thumbnails too.
-bool JpegIsComplete(const std::vector<uint8_t>& bytes) {
-  constexpr uint8_t kFirstRestart = 0xD0, kEndOfImage = 0xD9;
-  size_t i = 2;  // after the start-of-image marker
-  while (i + 1 < bytes.size()) {
-    const uint8_t code = bytes[i + 1];
-    if (bytes[i] != 0xFF || code == 0xFF) {
-      ++i;  // entropy-coded data, fill bytes, or junk that decoders skip
-    } else if (code == kEndOfImage) {
-      return true;
-    } else if (code <= 0x01 || (code >= kFirstRestart && code < kEndOfImage)) {
-      i += 2;  // stuffed zero, restart marker: without a length
-    } else {
-      if (i + 3 >= bytes.size()) return false;
-      i += 2 + 256 * bytes[i + 2] + bytes[i + 3];
-    }
+// Ends a JPEG file that has no end-of-image marker where its picture does:
+// without it, OpenCV loses the last rows.
+void EndJpeg(const std::string& path, std::vector<uint8_t>* bytes) {
+  const std::optional<size_t> end = FindPictureEnd(*bytes);
+  if (!end.has_value()) {
+    throw InputError("cannot decode the image " + path +
+                     ": the JPEG file ends before its image does; "
+                     "restore or remove it");
   }
-  return false;
+  bytes->resize(*end);
+  bytes->insert(bytes->end(), {0xFF, 0xD9});
 }
 
 // Empty if it cannot be decoded.
@@ -114,6 +101,24 @@ Image FlipLeftRight(const Image& image) {
   return flipped;
 }
 
+Image TurnImage(const Image& image, int num_quarters) {
+  if (num_quarters == 0) return image;
+  const bool is_lying = num_quarters != 2;
+  Image turned{is_lying ? image.height : image.width,
+               is_lying ? image.width : image.height,
+               std::vector<uint8_t>(image.rgb.size())};
+  // Only read: cv::Mat takes no const.
+  const cv::Mat from(image.height,
+                     image.width,
+                     CV_8UC3,
+                     const_cast<uint8_t*>(image.rgb.data()));
+  cv::Mat to(turned.height, turned.width, CV_8UC3, turned.rgb.data());
+  constexpr cv::RotateFlags kTurns[] = {
+      cv::ROTATE_90_CLOCKWISE, cv::ROTATE_180, cv::ROTATE_90_COUNTERCLOCKWISE};
+  cv::rotate(from, to, kTurns[num_quarters - 1]);
+  return turned;
+}
+
 Image16 ReadImage16(const std::string& path) {
   const cv::Mat decoded = Decode(ReadFile(path), cv::IMREAD_UNCHANGED);
   if (decoded.empty() || decoded.type() != CV_16UC1) {
@@ -127,12 +132,8 @@ Image16 ReadImage16(const std::string& path) {
 }
 
 Image ReadImage(const std::string& path) {
-  const std::vector<uint8_t> bytes = ReadFile(path);
-  if (IsJpeg(bytes) && !JpegIsComplete(bytes)) {
-    throw InputError("cannot decode the image " + path +
-                     ": the JPEG file ends before its image does; "
-                     "restore or remove it");
-  }
+  std::vector<uint8_t> bytes = ReadFile(path);
+  if (IsJpeg(bytes) && !HasEndOfImage(bytes)) EndJpeg(path, &bytes);
   const cv::Mat bgr =
       Decode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
   if (bgr.empty() || bgr.type() != CV_8UC3) {

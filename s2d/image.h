@@ -19,14 +19,18 @@ struct Image {
 
 Image FlipLeftRight(const Image& image);
 
+// Clockwise by so many quarters of a full turn, 0 to 3.
+Image TurnImage(const Image& image, int num_quarters);
+
 // As Resized() in s2d/resize.h does.
 Image ResizeImage(const Image& image, int width, int height);
 
 // Reads an image file as COLMAP does, so that COLMAP's keypoints and
 // intrinsics apply: the EXIF orientation is ignored (pixels stay as stored),
 // 16-bit channels are scaled to 8 bits, grey is repeated in all channels,
-// alpha is dropped. Throws InputError naming the file if it is missing or
-// cannot be decoded completely.
+// alpha is dropped. A JPEG file may lack its end marker, or have anything in
+// its place, as long as all rows are there. Throws InputError naming the file
+// if it is missing or cannot be decoded completely.
 Image ReadImage(const std::string& path);
 
 // One channel of 16 bits, [height, width], row by row: depth maps.

@@ -113,6 +113,7 @@ class NetworkFeatures : public FeatureExtractor {
         std::max(1, static_cast<int>(std::lround(scale * image.width)));
     const int height =
         std::max(1, static_cast<int>(std::lround(scale * image.height)));
+    CheckSize(image, width, height, network_->MinImageSize());
     std::vector<NetworkOutput> outputs =
         network_->Run(ResizeImage(image, width, height));
     for (const NetworkLevel& level : options_.levels) {

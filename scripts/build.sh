@@ -19,5 +19,6 @@ fi
 "$here/setup.sh"
 # An earlier run's COLMAP_DIR would win over COLMAP_ROOT.
 cmake -S "$here/.." -B "$build" -G Ninja -DCMAKE_BUILD_TYPE="$type" \
-  -UCOLMAP_DIR -UNRE_COLMAP_EXECUTABLE -DCOLMAP_ROOT="$colmap_prefix" "$@"
+  -UCOLMAP_DIR -UNRE_COLMAP_EXECUTABLE -DCOLMAP_ROOT="$colmap_prefix" \
+  -DNRE_PYCOLMAP_PYTHON="$pycolmap_venv/bin/python" "$@"
 cmake --build "$build" --parallel "$jobs"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Prepares a Debian 12 machine for building colmap_nre: packages by apt, and
-# COLMAP 3.8 with its executable, built once from the distribution's source
-# package into a cache folder. Running it again costs nothing.
+# Prepares a Debian 12 machine for building colmap_nre: packages by apt; COLMAP
+# 3.8 with its executable, built once from the distribution's source package into
+# a cache folder; and there, too, for the tests, a Python with COLMAP 4.2.1, from
+# PyPI. Running it again costs nothing.
 #
 # Environment:
 #   COLMAP_ROOT       prefix of an installed COLMAP (3.8 or 4.x) to use instead
@@ -14,11 +15,12 @@ source "$here/common.sh"
 packages=(
   # Tools.
   build-essential ca-certificates ccache clang-format cmake dpkg-dev git
-  ninja-build python3
+  ninja-build python3 python3-venv
   # What the rooms use. OpenBLAS must be there before anything is measured:
   # LibTorch and Ceres are ten times slower with the reference BLAS.
   libeigen3-dev libceres-dev libopenblas-dev libopencv-dev libtorch-dev
-  libboost-program-options-dev libhdf5-dev nlohmann-json3-dev
+  libboost-program-options-dev libexif-dev libhdf5-dev libjpeg-dev
+  nlohmann-json3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   # Converting weights needs numpy; the tests of it, of the networks and of
   # hloc's files, the rest.
@@ -53,6 +55,8 @@ have_colmap() {
   [[ -f $colmap_prefix/share/colmap/COLMAPConfig.cmake ||
     -f $colmap_prefix/share/colmap/colmap-config.cmake ]]
 }
+
+have_pycolmap() { [[ -x $pycolmap_venv/bin/python ]]; }
 
 step() { printf '[setup %4d s] %s\n' "$SECONDS" "$*"; }
 
@@ -168,6 +172,19 @@ build_colmap() {
   rm -rf "$work"
 }
 
+# Under a temporary name that is renamed at the end, too.
+install_pycolmap() {
+  local work="$pycolmap_venv.work"
+  rm -rf "$work"
+  step "installing pycolmap $pycolmap_version"
+  logged /usr/bin/python3 -m venv "$work"
+  logged "$work/bin/python" -m pip install --no-input \
+    --disable-pip-version-check "pycolmap==$pycolmap_version"
+  logged "$work/bin/python" -c "import pycolmap"
+  rm -rf "$pycolmap_venv"
+  mv "$work" "$pycolmap_venv"
+}
+
 [[ $(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID") == "debian 12" ]] ||
   die "this script prepares Debian 12 only. Elsewhere, install what its" \
     "package list names and a COLMAP, and run cmake yourself."
@@ -177,7 +194,7 @@ if [[ -n ${COLMAP_ROOT:-} ]] && ! have_colmap; then
     "share/colmap/COLMAPConfig.cmake or share/colmap/colmap-config.cmake below"
 fi
 
-if [[ -z $(missing_packages) ]] && have_colmap; then
+if [[ -z $(missing_packages) ]] && have_colmap && have_pycolmap; then
   check_blas
   exit 0
 fi
@@ -198,5 +215,6 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   install_packages "${missing[@]}"
 fi
 check_blas
+have_pycolmap || install_pycolmap
 have_colmap || build_colmap
 step "done, COLMAP is in $colmap_prefix"

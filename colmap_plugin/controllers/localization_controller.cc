@@ -10,18 +10,16 @@
 #include <sstream>
 #include <tuple>
 
-#include "colmap_plugin/compat/absolute_pose.h"
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
-#include "colmap_plugin/controllers/camera_image.h"
 #include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/controllers/seeds.h"
 #include "nre/error.h"
 #include "nre/evidence.h"
 #include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
+#include "s2d/exif.h"
 #include "s2d/image.h"
-#include "s2d/visualization.h"
 
 namespace nre {
 namespace {
@@ -83,7 +81,7 @@ bool ContradictsStatement(Reason why) {
 }
 
 // Whether another estimate of a query, from other points, explains more of it.
-bool IsBetter(const PoseEstimate& other, const PoseEstimate& estimate) {
+bool ExplainsMore(const PoseEstimate& other, const PoseEstimate& estimate) {
   const auto support_share = [](const PoseEstimate& e) {
     return e.support.size() / std::max(1.0, static_cast<double>(e.num_in_view));
   };
@@ -92,17 +90,33 @@ bool IsBetter(const PoseEstimate& other, const PoseEstimate& estimate) {
          support_share(other) > support_share(estimate);
 }
 
-// Keeps the reference to the camera.
-MatchSolver LoRansac(const colmap::Camera& camera) {
-  return [&camera](const Camera&,
-                   const std::vector<PointMatch>& matches,
-                   double max_error_px,
-                   uint64_t seed) {
-    return SolveLoRansac(camera, matches, max_error_px, seed);
-  };
+// Whether the first says more about the query.
+bool IsBetter(const PoseEstimate& a, const PoseEstimate& b) {
+  return std::tie(a.verdict, a.log_false_alarms) <
+         std::tie(b.verdict, b.log_false_alarms);
+}
+
+// The most frequent of numbers from 0 to 3; of several, the smallest.
+int MostFrequent(const std::vector<int>& numbers) {
+  int counts[4] = {};
+  for (const int number : numbers) ++counts[number];
+  return static_cast<int>(std::max_element(counts, counts + 4) - counts);
 }
 
 }  // namespace
+
+const char* QueryOrientationsName(QueryOrientations orientations) {
+  return orientations == QueryOrientations::kAll ? "all" : "exif";
+}
+
+QueryOrientations ParseQueryOrientations(const std::string& name) {
+  for (const auto orientations :
+       {QueryOrientations::kExif, QueryOrientations::kAll}) {
+    if (name == QueryOrientationsName(orientations)) return orientations;
+  }
+  throw InputError("unknown orientations of queries '" + name +
+                   "'; there are: exif, all");
+}
 
 bool LocalizationOptions::Check() const {
   return estimation.Check() && max_num_probed_references > 0 &&
@@ -149,30 +163,96 @@ std::vector<QueryResult> LocalizationController::Run(
 
 QueryResult LocalizationController::LocalizeQuery(
     const Query& query, const QueryReferences& references) {
+  Stopwatch stopwatch;
+  QueryResult best;
+  QueryPictures best_pictures;
+  const std::vector<int> turns = TurnsToTry(query, references);
+  const auto try_all = [&](bool search_focal_length) {
+    for (const int turn : turns) {
+      if (best.estimate.verdict == Verdict::kRegistered) break;
+      QueryPictures pictures;
+      QueryResult result = LocalizeTurned(
+          query, turn, references, search_focal_length, &pictures);
+      if (best.name.empty() || IsBetter(result.estimate, best.estimate)) {
+        best = std::move(result);
+        best_pictures = std::move(pictures);
+      }
+    }
+  };
+  // Of a picture that may lie on its side, all turns are tried before its focal
+  // length is searched.
+  try_all(turns.size() == 1);
+  if (turns.size() > 1 && !HasEvidence(best.estimate)) {
+    try_all(true);
+  }
+  WritePictures(best_pictures, &best);
+  best.total_ms = stopwatch.LapMs();
+  return best;
+}
+
+std::vector<int> LocalizationController::TurnsToTry(
+    const Query& query, const QueryReferences& references) const {
+  const auto quarters = [&](const std::string& name) {
+    return QuartersToUpright(
+        (std::filesystem::path(image_path_) / name).string());
+  };
+  std::vector<int> turns = {0};
+  const int upright = quarters(query.name);
+  if (upright != 0) {
+    // References whose pixels lie on their side as well are no help upright.
+    constexpr size_t kNumReferences = 20;
+    std::vector<int> of_references;
+    for (const colmap::image_t image_id : SpreadEvenly(
+             references.given ? references.image_ids : registered_images_,
+             kNumReferences)) {
+      of_references.push_back(quarters(model_.Image(image_id).Name()));
+    }
+    const int turn = (upright - MostFrequent(of_references) + 4) % 4;
+    turns =
+        turn == 0 ? std::vector<int>{0, upright} : std::vector<int>{turn, 0};
+  }
+  if (options_.query_orientations == QueryOrientations::kAll) {
+    for (const int turn : {1, 3, 2}) {
+      if (std::count(turns.begin(), turns.end(), turn) == 0) {
+        turns.push_back(turn);
+      }
+    }
+  }
+  return turns;
+}
+
+QueryResult LocalizationController::LocalizeTurned(
+    const Query& query,
+    int num_quarters,
+    const QueryReferences& references,
+    bool search_focal_length,
+    QueryPictures* pictures) {
   QueryResult result;
   result.name = query.name;
   result.method = options_.estimation.method;
-  Stopwatch stopwatch;
   try {
     if (!query.error.empty()) {
       throw InputError(query.error);
     }
-    Estimate(query, references, &result);
+    const TurnedQuery turned(query, num_quarters);
+    Estimate(turned, references, search_focal_length, &result, pictures);
+    turned.TurnBack(&result);
   } catch (const InputError& error) {
     result.estimate = PoseEstimate();
     result.estimate.verdict = Verdict::kFailed;
     result.estimate.why = Reason::kBadInput;
     result.estimate.reason = error.what();
   }
-  result.total_ms = stopwatch.LapMs();
   return result;
 }
 
-void LocalizationController::Estimate(const Query& query,
+void LocalizationController::Estimate(const TurnedQuery& turned,
                                       const QueryReferences& given,
-                                      QueryResult* result) {
+                                      bool search_focal_length,
+                                      QueryResult* result,
+                                      QueryPictures* pictures) {
+  const Query& query = turned.query();
   result->camera = query.camera;
-  const std::unique_ptr<Camera> camera = CreateCamera(query.camera);
   QueryReferences references = given;
   references.image_ids.clear();
   for (const colmap::image_t image_id : given.image_ids) {
@@ -187,31 +267,31 @@ void LocalizationController::Estimate(const Query& query,
         "itself");
   }
   Stopwatch stopwatch;
-  const Image image = ReadCameraImage(image_path_,
-                                      query.name,
-                                      camera->Width(),
-                                      camera->Height(),
-                                      "its camera is stated with");
+  const Image image = turned.ReadImage(image_path_);
   result->read_ms = stopwatch.LapMs();
 
   Priors priors = PriorsOf(query);
   const Priors stated = priors;
-  EstimateWith(priors, query, image, &references, result);
+  EstimateWith(priors, turned, image, &references, result, pictures);
   // What is stated of a camera is evidence, not a fact: what the maps
   // contradict of it is estimated.
   QueryResult attempt = *result;
-  while (FreeIntrinsics(query.camera, attempt.estimate, &priors)) {
+  QueryPictures attempt_pictures;
+  while (FreeIntrinsics(
+      query.camera, attempt.estimate, search_focal_length, &priors)) {
     attempt.camera = query.camera;
     if (!given.given && !HasEvidence(attempt.estimate)) {
       references.image_ids.clear();  // were chosen in vain
     }
     try {
-      EstimateWith(priors, query, image, &references, &attempt);
+      EstimateWith(
+          priors, turned, image, &references, &attempt, &attempt_pictures);
     } catch (const InputError&) {
       break;  // what was found before is the answer
     }
-    if (IsBetter(attempt.estimate, result->estimate)) {
+    if (ExplainsMore(attempt.estimate, result->estimate)) {
       *result = attempt;
+      *pictures = attempt_pictures;
     }
   }
   if (result->estimate.why == Reason::kContradictsPrior && priors.position) {
@@ -293,6 +373,7 @@ FocalLengthRange LocalizationController::FocalLengths(
 
 bool LocalizationController::FreeIntrinsics(const colmap::Camera& camera,
                                             const PoseEstimate& estimate,
+                                            bool search_focal_length,
                                             Priors* priors) const {
   if (options_.estimation.method != EstimationMethod::kNre ||
       !HasFocalLength(camera) || estimate.verdict == Verdict::kRegistered) {
@@ -307,8 +388,8 @@ bool LocalizationController::FreeIntrinsics(const colmap::Camera& camera,
     priors->focal_length = FocalLengths(camera);
     return contradicts_lens ||
            estimate.why == Reason::kContradictsFocalLength ||
-           (may_be_wrong &&
-            (estimate.why == Reason::kTooUncertain || !HasEvidence(estimate)));
+           (may_be_wrong && (estimate.why == Reason::kTooUncertain ||
+                             (search_focal_length && !HasEvidence(estimate))));
   }
   if (!priors->lens_unknown && HasRadialDistortion(camera)) {
     priors->lens_unknown = true;
@@ -318,11 +399,13 @@ bool LocalizationController::FreeIntrinsics(const colmap::Camera& camera,
 }
 
 void LocalizationController::EstimateWith(const Priors& priors,
-                                          const Query& query,
+                                          const TurnedQuery& turned,
                                           const Image& image,
                                           QueryReferences* references,
-                                          QueryResult* result) {
-  std::unique_ptr<Camera> camera = CreateCamera(query.camera);
+                                          QueryResult* result,
+                                          QueryPictures* pictures) {
+  const Query& query = turned.query();
+  std::unique_ptr<Camera> camera = turned.CreateCamera(query.camera);
   const uint64_t seed = MixSeeds(options_.random_seed, HashOfName(query.name));
   result->focal_length_estimated = priors.focal_length.has_value();
   result->lens_estimated = priors.lens_unknown;
@@ -350,9 +433,9 @@ void LocalizationController::EstimateWith(const Priors& priors,
 
   // What was found becomes the camera.
   const auto adopt_intrinsics = [&] {
-    result->camera =
-        CorrectIntrinsics(result->camera, result->estimate.correction);
-    camera = CreateCamera(result->camera);
+    result->camera = CorrectIntrinsics(
+        result->camera, turned.TurnBack(result->estimate.correction));
+    camera = turned.CreateCamera(result->camera);
   };
   DescribedPoints points;
   const auto look = [&](const NreEstimationOptions& estimation,
@@ -367,7 +450,7 @@ void LocalizationController::EstimateWith(const Priors& priors,
                                 points,
                                 estimation,
                                 seed,
-                                LoRansac(query.camera),
+                                turned.LoRansac(),
                                 &coarse_maps_ms,
                                 all_priors);
     result->coarse_maps_ms += coarse_maps_ms;
@@ -438,11 +521,15 @@ void LocalizationController::EstimateWith(const Priors& priors,
       seed,
       priors,
       &result->estimate);
-  // Where the intrinsics were freed in vain, the pictures are those of before.
-  const bool is_attempt = priors.focal_length && !PriorsOf(query).focal_length;
-  if (!options_.picture_path.empty() && points.size() > 0 &&
-      (!is_attempt || result->estimate.verdict == Verdict::kRegistered)) {
-    DrawPictures(image, *camera, features, points, *result);
+  if (!options_.picture_path.empty() && points.size() > 0) {
+    *pictures =
+        DrawQuery(image,
+                  *camera,
+                  preset_,
+                  features,
+                  points,
+                  result->estimate,
+                  result->name + ": " + VerdictName(result->estimate.verdict));
     result->pictures_ms += stopwatch.LapMs();
   }
 }
@@ -567,20 +654,16 @@ bool LocalizationController::AddReferences(
               (1.0 + kMinAddedPoints) * num_points(before));
 }
 
-void LocalizationController::DrawPictures(const Image& image,
-                                          const Camera& camera,
-                                          const ImageFeatures& features,
-                                          const DescribedPoints& points,
-                                          const QueryResult& result) const {
-  const std::string title =
-      result.name + ": " + VerdictName(result.estimate.verdict);
-  const QueryPictures pictures = DrawQuery(
-      image, camera, preset_, features, points, result.estimate, title);
+void LocalizationController::WritePictures(const QueryPictures& pictures,
+                                           QueryResult* result) const {
+  if (pictures.reprojections.rgb.empty()) return;
+  Stopwatch stopwatch;
   const std::filesystem::path path =
-      std::filesystem::path(options_.picture_path) / result.name;
+      std::filesystem::path(options_.picture_path) / result->name;
   std::filesystem::create_directories(path.parent_path());
   WriteImage(path.string() + ".pose.jpg", pictures.reprojections);
   WriteImage(path.string() + ".maps.jpg", pictures.loss_maps);
+  result->pictures_ms += stopwatch.LapMs();
 }
 
 std::vector<colmap::image_t> LocalizationController::ChooseReferences(

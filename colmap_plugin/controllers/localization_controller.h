@@ -9,13 +9,25 @@
 
 #include "colmap_plugin/compat/colmap.h"
 #include "colmap_plugin/controllers/reference_points.h"
+#include "colmap_plugin/controllers/turned_query.h"
 #include "colmap_plugin/io/lists.h"
 #include "colmap_plugin/io/results.h"
 #include "nre/pose_estimator.h"
 #include "s2d/image.h"
 #include "s2d/localization.h"
+#include "s2d/visualization.h"
 
 namespace nre {
+
+// How queries may have been held; references are taken as their pixels are.
+enum class QueryOrientations {
+  kExif,  // as the pixels are or, of a file that says so, as its EXIF tag says
+  kAll,   // any of the four turns
+};
+
+// "exif" or "all"; the other way round, throws InputError for other names.
+const char* QueryOrientationsName(QueryOrientations orientations);
+QueryOrientations ParseQueryOrientations(const std::string& name);
 
 struct LocalizationOptions {
   NreEstimationOptions estimation;
@@ -44,6 +56,9 @@ struct LocalizationOptions {
   // them. Negative: 0 where a registered image of the model has the same
   // camera, and a few per cent otherwise.
   double focal_length_std = -1.0;
+
+  // Turns of a query's picture that are tried until one is registered.
+  QueryOrientations query_orientations = QueryOrientations::kExif;
 
   // Folder for pictures of each query's pose and loss maps, named
   // <query>.pose.jpg and <query>.maps.jpg; none are made if it is empty.
@@ -113,18 +128,31 @@ class LocalizationController {
                            QueryResult* result);
   QueryResult LocalizeQuery(const Query& query,
                             const QueryReferences& references);
+  // How often the query's picture is turned clockwise by a quarter, to be tried
+  // in this order.
+  std::vector<int> TurnsToTry(const Query& query,
+                              const QueryReferences& references) const;
+  // With the picture turned. `pictures` stay empty if none are wanted.
+  QueryResult LocalizeTurned(const Query& query,
+                             int num_quarters,
+                             const QueryReferences& references,
+                             bool search_focal_length,
+                             QueryPictures* pictures);
   // With what is stated of the camera, and where the maps contradict it,
   // without.
-  void Estimate(const Query& query,
+  void Estimate(const TurnedQuery& turned,
                 const QueryReferences& references,
-                QueryResult* result);
+                bool search_focal_length,
+                QueryResult* result,
+                QueryPictures* pictures);
   // With these priors. Chooses `references` if they are neither given nor
   // chosen yet. `result` has the camera to begin with; times are added.
   void EstimateWith(const Priors& priors,
-                    const Query& query,
+                    const TurnedQuery& turned,
                     const Image& image,
                     QueryReferences* references,
-                    QueryResult* result);
+                    QueryResult* result,
+                    QueryPictures* pictures);
   // Always by the NRE, so that all methods see the same points.
   std::vector<colmap::image_t> ChooseReferences(const ImageFeatures& features,
                                                 const Camera& camera,
@@ -148,16 +176,13 @@ class LocalizationController {
   // Those that are looked for.
   FocalLengthRange FocalLengths(const colmap::Camera& camera) const;
   // Makes unknown what an estimate with `priors` contradicts of the intrinsics
-  // or, where it has no evidence, a focal length that may be wrong. Returns
-  // false if there is nothing like that.
+  // or, where it has no evidence and `search_focal_length` says so, a focal
+  // length that may be wrong. Returns false if there is nothing like that.
   bool FreeIntrinsics(const colmap::Camera& camera,
                       const PoseEstimate& estimate,
+                      bool search_focal_length,
                       Priors* priors) const;
-  void DrawPictures(const Image& image,
-                    const Camera& camera,
-                    const ImageFeatures& features,
-                    const DescribedPoints& points,
-                    const QueryResult& result) const;
+  void WritePictures(const QueryPictures& pictures, QueryResult* result) const;
   void CheckStop() const;
 
   const colmap::Reconstruction& model_;

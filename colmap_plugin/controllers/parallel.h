@@ -11,8 +11,8 @@ namespace nre {
 // Thrown when a flag that stops the work was found set.
 class Interrupted : public std::runtime_error {
  public:
-  explicit Interrupted(const std::string& what_is_left = "nothing was written")
-      : std::runtime_error("Interrupted; " + what_is_left + ".") {}
+  explicit Interrupted(const std::string& what_is_left = "nothing was written.")
+      : std::runtime_error("Interrupted; " + what_is_left) {}
 };
 
 // Calls work(i) for all i below `num`, in about this order, on `num_threads`

@@ -289,7 +289,8 @@ ReferenceCache::Description ReferenceCache::Describe(
     }
     return description;
   } catch (const InputError& error) {
-    throw InputError("the reference image " + image.Name() +
+    throw InputError((part == nullptr ? "" : "a part of ") +
+                     ("the reference image " + image.Name()) +
                      " cannot be used: " + error.what());
   }
 }

@@ -19,6 +19,7 @@
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/localization_controller.h"
 #include "colmap_plugin/controllers/parallel.h"
+#include "colmap_plugin/controllers/track_matches.h"
 #include "colmap_plugin/exe/commands.h"
 #include "colmap_plugin/exe/feature_options.h"
 #include "colmap_plugin/exe/messages.h"
@@ -53,6 +54,7 @@ struct CommandOptions {
   std::string fpr_start;
   std::string fpr_loss;
   std::string fusion;
+  std::string query_orientations;
   LocalizationOptions localization;
   int log_level = 1;
 };
@@ -64,6 +66,8 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   options->fpr_start = EstimationMethodName(estimation.fpr_start);
   options->fpr_loss = FeatureMetricLossName(estimation.fpr.loss);
   options->fusion = FusionName(localization.fusion);
+  options->query_orientations =
+      QueryOrientationsName(localization.query_orientations);
   parser->AddPath(
       "input_path", &options->input_path, "folder of the model; not changed");
   parser->AddPath("output_path",
@@ -120,6 +124,12 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("max_focal_length_ratio",
               &localization.max_focal_length_ratio,
               "the same: longest");
+  parser->Add("query_orientations",
+              &options->query_orientations,
+              "how queries may have been held: exif (as their pixels are or, "
+              "of JPEG files that say so, as their EXIF orientation says) or "
+              "all (also turned by 90, 180 and 270 degrees, until one is "
+              "registered)");
   parser->Add("max_num_probed_references",
               &localization.max_num_probed_references,
               "without pairs: reference images that are tried");
@@ -189,6 +199,8 @@ void ParseNames(CommandOptions* options) {
   estimation.fpr_start = ParseEstimationMethod(options->fpr_start);
   estimation.fpr.loss = ParseFeatureMetricLoss(options->fpr_loss);
   options->localization.fusion = ParseFusion(options->fusion);
+  options->localization.query_orientations =
+      ParseQueryOrientations(options->query_orientations);
 }
 
 void CheckOptions(const CommandOptions& options) {
@@ -266,6 +278,9 @@ std::vector<Query> ReadQueries(const CommandOptions& options) {
     return ReadQueryList(options.query_list_path);
   }
   const Database database(options.database_path, Database::Mode::kReadOnly);
+  if (!options.output_database_path.empty()) {
+    database.CheckMatchTables();
+  }
   return database.ReadQueries(ReadImageList(options.image_list_path));
 }
 
@@ -453,12 +468,16 @@ void RegisterQueries(const std::vector<Query>& queries,
   }
 }
 
-void WriteKeypoints(const std::vector<Query>& queries,
-                    const std::vector<QueryResult>& results,
-                    const std::string& database_path,
-                    const std::string& copy_path) {
+// The new keypoints, and the matches with the model's images that COLMAP needs
+// to go on from there.
+void WriteDatabase(const std::vector<Query>& queries,
+                   const std::vector<QueryResult>& results,
+                   const colmap::Reconstruction& model,
+                   const std::string& database_path,
+                   const std::string& copy_path) {
   CopyDatabase(database_path, copy_path);
   Database database(copy_path, Database::Mode::kReadWrite);
+  std::vector<colmap::image_t> registered;
   for (size_t i = 0; i < queries.size(); ++i) {
     if (results[i].estimate.verdict == Verdict::kRegistered) {
       std::vector<Eigen::Vector2d> keypoints;
@@ -466,9 +485,26 @@ void WriteKeypoints(const std::vector<Query>& queries,
         keypoints.push_back(point.xy);
       }
       database.AppendKeypoints(queries[i].image_id, keypoints);
+      registered.push_back(queries[i].image_id);
     }
   }
+  const TrackMatchesProblems problems =
+      WriteTrackMatches(model, registered, &database);
   database.Commit();
+  if (!problems.other_keypoints.empty()) {
+    Warn("The database has other keypoints than the model of " +
+         std::to_string(problems.other_keypoints.size()) + " images (" +
+         FirstFew(problems.other_keypoints) +
+         "): it gets no matches with these. COLMAP goes on only from the "
+         "database that the model was made from.");
+  }
+  if (!problems.few_matches.empty()) {
+    Warn(std::to_string(problems.few_matches.size()) + " new images (" +
+         FirstFew(problems.few_matches) + ") share fewer than " +
+         std::to_string(kMinNumMatches) +
+         " points with any other image: COLMAP goes on only with a smaller "
+         "--Mapper.min_num_matches.");
+  }
 }
 
 void WriteResults(const std::vector<QueryResult>& results,
@@ -584,8 +620,11 @@ int Localize(CommandOptions options,
   }
   WriteResults(results, outputs.folder->path());
   if (outputs.database != nullptr) {
-    WriteKeypoints(
-        queries, results, options.database_path, outputs.database->path());
+    WriteDatabase(queries,
+                  results,
+                  model,
+                  options.database_path,
+                  outputs.database->path());
   }
   if (stop) {
     throw Interrupted();
@@ -610,7 +649,8 @@ int RunNreImageRegistrator(int argc, char** argv) {
     AddOptions(&options, &parser);
     parser.AddPath("output_database_path",
                    &options.output_database_path,
-                   "copy of the database that gets the new keypoints; new");
+                   "copy of the database that gets the new keypoints, and "
+                   "their matches with the model's; new");
     if (!parser.Parse(argc, argv)) {
       return kExitDone;
     }

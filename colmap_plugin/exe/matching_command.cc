@@ -254,6 +254,15 @@ std::string RawMatchesPath(const CommandOptions& options) {
          ".raw_matches";
 }
 
+// A sentence about the pairs that outlive the command; empty if there are none.
+std::string SayWhatIsKept(const RawMatchFile& file, const std::string& path) {
+  const size_t num_pairs = file.NumPairs();
+  if (num_pairs == 0) return "";
+  return " Kept are the matches of " + std::to_string(num_pairs) +
+         " pairs: the same command goes on from the pairs in " + path +
+         "; remove it if images that were matched have changed.";
+}
+
 void SearchAll(const CommandOptions& options,
                const std::vector<Search>& searches,
                const Database& database,
@@ -382,10 +391,12 @@ int Match(const CommandOptions& options, const std::atomic<bool>& stop) {
     database.reset();
     result = WriteAll(options, searches, *file, output, &controller);
   } catch (const Interrupted&) {
-    throw Interrupted(
-        "the database was not written; the same command goes on "
-        "from the pairs in " +
-        raw_path);
+    throw Interrupted("the database was not written." +
+                      SayWhatIsKept(*file, raw_path));
+  } catch (const InputError& error) {
+    throw InputError(error.what() + SayWhatIsKept(*file, raw_path));
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(error.what() + SayWhatIsKept(*file, raw_path));
   }
   file.reset();
   if (options.raw_matches_path.empty()) {

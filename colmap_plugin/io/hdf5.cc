@@ -214,7 +214,8 @@ Hdf5Array<T> Hdf5File::Read(const std::string& path, size_t rank) const {
   }
   Hdf5Array<T> array;
   array.shape = ShapeOf(dataset);
-  if (array.shape.size() != rank) {
+  const bool is_empty = NumValues(array.shape) == 0;
+  if (array.shape.size() != rank && !is_empty) {
     FailToRead(path_,
                path,
                "has " + std::to_string(array.shape.size()) +

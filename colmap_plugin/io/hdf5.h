@@ -44,8 +44,9 @@ class Hdf5File {
   std::vector<std::string> GroupsWith(const std::string& name) const;
 
   // The array at this path, converted to T. Throws InputError if there is none,
-  // it does not have `rank` dimensions, its numbers are not of T's kind
-  // (integer or real; integers are also read as reals), or the file is damaged.
+  // it does not have `rank` dimensions (an empty one may have others), its
+  // numbers are not of T's kind (integer or real; integers are also read as
+  // reals), or the file is damaged.
   template <typename T>
   Hdf5Array<T> Read(const std::string& path, size_t rank) const;
 

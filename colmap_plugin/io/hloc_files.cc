@@ -68,7 +68,7 @@ HlocFeatures HlocFeaturesFile::Read(const std::string& image_name) const {
   HlocFeatures features;
   const std::string path = image_name + "/keypoints";
   const Hdf5Array<float> keypoints = file_.Read<float>(path, 2);
-  if (keypoints.shape[1] != 2) {
+  if (!keypoints.values.empty() && keypoints.shape[1] != 2) {
     Fail(file_.path(),
          path,
          "has " + std::to_string(keypoints.shape[1]) +
@@ -168,7 +168,7 @@ KeypointMatches HlocMatchesFile::Read(const ImagePair& pair,
   }
   const std::string dataset = *group + "/matches0";
   const std::vector<int64_t> matches0 = file_.Read<int64_t>(dataset, 1).values;
-  if (matches0.size() != num_keypoints1) {
+  if (matches0.size() > num_keypoints1) {
     Fail(path(),
          dataset,
          "is for " + std::to_string(matches0.size()) + " keypoints, but " +

@@ -26,7 +26,7 @@ struct HlocFeatures {
 // - `keypoints` [N, 2]: hloc's image coordinates, in which the centre of the
 //   top-left pixel is (0, 0), so that COLMAP's are 0.5 larger. Written in
 //   single precision; hloc's own are in half precision, with steps of 1 px
-//   beyond 1024.
+//   beyond 1024. Where a dense matcher found none, [0].
 // - `descriptors` [D, N], written in half precision as hloc does.
 // - `image_size` (width, height), integers.
 class HlocFeaturesFile {
@@ -57,8 +57,10 @@ class HlocFeaturesFile {
 
 // A matches file. A pair's group is called `a/b`, in old files `a_b`, with each
 // / in the images' names a and b replaced by -. It has
-// - `matches0` [N of a]: index of b's keypoint that each of a's matches, or -1;
-// - `matching_scores0` [N of a].
+// - `matches0` [N of a]: index of b's keypoint that each of a's matches, or -1.
+//   Dense matchers write fewer: up to the last that matches, [0] if none does;
+//   the keypoints are numbered as pairs are matched;
+// - `matching_scores0`, as many.
 class HlocMatchesFile {
  public:
   HlocMatchesFile(const std::string& path, Hdf5File::Mode mode)

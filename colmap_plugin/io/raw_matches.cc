@@ -25,7 +25,7 @@ static_assert(kApplicationId == 1852990797);
 }  // namespace
 
 RawMatchFile::RawMatchFile(const std::string& path, const std::string& settings)
-    : path_(path) {
+    : path_(path), is_new_(!std::filesystem::exists(path)) {
   const std::filesystem::path folder =
       std::filesystem::absolute(path).parent_path();
   if (!std::filesystem::is_directory(folder)) {
@@ -40,12 +40,33 @@ RawMatchFile::RawMatchFile(const std::string& path, const std::string& settings)
     CreateOrCheck(settings);
     Execute("COMMIT;");
   } catch (...) {
-    sqlite3_close(database_);
+    Close();
     throw;
   }
 }
 
-RawMatchFile::~RawMatchFile() { sqlite3_close(database_); }
+RawMatchFile::~RawMatchFile() { Close(); }
+
+void RawMatchFile::Close() {
+  bool has_no_pair = false;
+  try {
+    has_no_pair = is_new_ && NumPairs() == 0;
+  } catch (const std::exception&) {
+    // It has no tables, or another program locks it.
+  }
+  sqlite3_close(database_);
+  std::error_code ignored;
+  if (has_no_pair ||
+      (is_new_ && std::filesystem::file_size(path_, ignored) == 0)) {
+    std::filesystem::remove(path_, ignored);
+  }
+}
+
+size_t RawMatchFile::NumPairs() const {
+  SqliteStatement row(database_, path_, "SELECT COUNT(*) FROM pairs;");
+  row.Step();
+  return row.Int(0);
+}
 
 void RawMatchFile::CreateOrCheck(const std::string& settings) {
   if (!SqliteStatement(database_, path_, "SELECT 1 FROM sqlite_master;")

@@ -2,6 +2,7 @@
 // interrupted command goes on where it was: SQLite, one transaction a pair.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -23,9 +24,12 @@ class RawMatchFile {
   // Opens the file, or creates it. `settings` says how the matches are found.
   // Throws InputError if it is another kind of file, or of other settings.
   RawMatchFile(const std::string& path, const std::string& settings);
+  // Removes the file if it was not there before and has no pair.
   ~RawMatchFile();
   RawMatchFile(const RawMatchFile&) = delete;
   RawMatchFile& operator=(const RawMatchFile&) = delete;
+
+  size_t NumPairs() const;
 
   // Whether there are the matches of a pair, the first image of which had the
   // keypoints with this hash.
@@ -45,8 +49,10 @@ class RawMatchFile {
  private:
   void CreateOrCheck(const std::string& settings);
   void Execute(const char* sql) const;
+  void Close();
 
   std::string path_;
+  bool is_new_ = false;  // was not there before
   sqlite3* database_ = nullptr;
 };
 

@@ -76,6 +76,9 @@ Json ToJson(const QueryResult& result) {
   json["references"] = result.references;
   json["references_chosen"] = result.references_chosen;
   json["warnings"] = result.warnings;
+  if (result.turned_deg != 0) {
+    json["turned_deg"] = result.turned_deg;
+  }
   json["read_ms"] = result.read_ms;
   json["features_ms"] = result.features_ms;
   json["choose_references_ms"] = result.choose_references_ms;

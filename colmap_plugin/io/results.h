@@ -34,6 +34,10 @@ struct QueryResult {
   // True if the references were chosen, not given.
   bool references_chosen = false;
 
+  // By how much the picture was turned clockwise to be localized; everything
+  // else is that of the picture as it is in its file.
+  int turned_deg = 0;
+
   // What went wrong without ending the query, such as a reference image that
   // cannot be read.
   std::vector<std::string> warnings;
@@ -68,6 +72,8 @@ std::string FormatResults(const std::vector<QueryResult>& results);
 // - log_false_alarms: log10 of how often chance would give as much support
 // - num_support: points whose fine map has its peak where the pose says
 // - num_points: 3D points used; references; references_chosen; warnings
+// - turned_deg: by how much the picture was turned clockwise to be localized;
+//   only if it was
 // - timings in ms: read_ms, features_ms, choose_references_ms,
 //   describe_references_ms, coarse_maps_ms, msac_ms, coarse_gnc_ms,
 //   fine_maps_ms, fine_gnc_ms, alternatives_ms, refinement_ms, pictures_ms,

@@ -62,7 +62,7 @@ class LibTorchNetwork : public Network {
     at::set_num_threads(1);
     const std::string size = std::to_string(image.width) + " x " +
                              std::to_string(image.height) + " pixels";
-    const int min_size = module_->MinImageSize();
+    const int min_size = MinImageSize();
     if (std::min(image.width, image.height) < min_size) {
       throw InputError("The image has " + size + ", but the network " +
                        options_.name + " needs " + std::to_string(min_size) +
@@ -80,6 +80,8 @@ class LibTorchNetwork : public Network {
                    [this] { cpu_module_ = Load(torch::kCPU); });
     return Run(image, cpu_module_.get(), torch::kCPU);
   }
+
+  int MinImageSize() const override { return module_->MinImageSize(); }
 
   std::string DeviceName() const override {
     return device_.is_cuda() ? "cuda" : "cpu";

@@ -50,6 +50,9 @@ class Network {
  public:
   virtual ~Network() = default;
 
+  // Of its shorter side, in pixels.
+  virtual int MinImageSize() const = 0;
+
   // The network's outputs; which they are and where their cells lie is said
   // where the network is defined. Throws InputError for an image
   // that is too small, and if the GPU that was asked for runs out of memory.

@@ -58,6 +58,15 @@ function(nre_find_openblas)
   target_link_libraries(nre_openblas INTERFACE ${NRE_OPENBLAS_LIBRARY})
 endfunction()
 
+# Defines the target nre_exif: libexif, which has no package file for CMake.
+function(nre_find_exif)
+  find_library(NRE_EXIF_LIBRARY exif REQUIRED)
+  find_path(NRE_EXIF_INCLUDE_DIR libexif/exif-data.h REQUIRED)
+  add_library(nre_exif INTERFACE IMPORTED GLOBAL)
+  target_include_directories(nre_exif INTERFACE ${NRE_EXIF_INCLUDE_DIR})
+  target_link_libraries(nre_exif INTERFACE ${NRE_EXIF_LIBRARY})
+endfunction()
+
 # nre_find_dependencies(<room>...)
 macro(nre_find_dependencies)
   find_package(Eigen3 REQUIRED)
@@ -67,6 +76,8 @@ macro(nre_find_dependencies)
     # Link single modules only, and never opencv_dnn: it brings a protobuf that
     # may not be LibTorch's.
     find_package(OpenCV REQUIRED COMPONENTS core calib3d imgproc imgcodecs)
+    find_package(JPEG REQUIRED)
+    nre_find_exif()
     nre_find_openblas()
   endif()
   if("${ARGN}" MATCHES "colmap_plugin")

@@ -2,6 +2,8 @@
 """hloc's HDF5 files, written and read by h5py in the calls that hloc makes.
 
   hloc_files.py write <folder>                      features.h5 and matches.h5
+  hloc_files.py write_dense <folder>                the same of dense matchers:
+                                                    dense_features.h5, ...
   hloc_files.py read <features> <matches> <pairs>   as hloc sees them, in JSON
 """
 
@@ -30,6 +32,39 @@ def write(folder):
         group.create_dataset(
             "matching_scores0", data=np.array([0.5, 0, 1], np.float16)
         )
+
+
+# Keypoints get their numbers as pairs are matched, so that a pair's matches0
+# ends with the last keypoint of its own; an image without matches has an empty
+# list of keypoints.
+def write_dense(folder):
+    with h5py.File(folder + "/dense_features.h5", "a") as file:
+        for name, keypoints in {
+            "a.jpg": [(3.0, 4.0), (11.0, 4.0), (19.0, 12.0), (27.0, 4.0)],
+            "b.jpg": [(3.0, 4.0), (11.0, 4.0), (19.0, 12.0)],
+            "none.jpg": [],
+        }.items():
+            group = file.create_group(name)
+            group.create_dataset(
+                "keypoints", data=np.array(keypoints, dtype=np.float32)
+            )
+            group.create_dataset("score", data=[1.0] * len(keypoints))
+    with h5py.File(folder + "/dense_matches.h5", "a") as file:
+        for pair, ids in {
+            "a.jpg/b.jpg": [[0, 1], [2, 0]],
+            "a.jpg/none.jpg": [],
+        }.items():
+            ids = np.array(ids, dtype=int).reshape(-1, 2)
+            size = np.max(ids[:, 0]) + 1 if len(ids) else 0
+            matches0 = np.full(size, -1, np.int32)
+            matches0[ids[:, 0]] = ids[:, 1]
+            scores0 = (matches0 >= 0).astype(np.float16)
+            group = file.create_group(pair)
+            group.create_dataset("keypoints0", data=np.zeros((len(ids), 2)))
+            group.create_dataset("keypoints1", data=np.zeros((len(ids), 2)))
+            group.create_dataset("scores", data=np.ones(len(ids)))
+            group.create_dataset("matches0", data=matches0)
+            group.create_dataset("matching_scores0", data=scores0)
 
 
 def read(features, matches, pairs):
@@ -61,4 +96,6 @@ def read(features, matches, pairs):
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "write_dense": write_dense, "read": read}[sys.argv[1]](
+        *sys.argv[2:]
+    )

@@ -175,6 +175,36 @@ TEST(FlippedCamera, IsTheCameraOfTheFlippedPicture) {
                    PinholeCamera(640, 480, 500.0, 520.0, 640.0 - 310.0, 250.0));
 }
 
+// A row of pixels at the top stands on the right after a quarter turn.
+TEST(TurnedCamera, IsTheCameraOfTheTurnedPicture) {
+  const std::vector<PinholeCamera> expected = {
+      kCamera,
+      {480, 640, 520.0, 500.0, 480.0 - 250.0, 310.0},
+      {640, 480, 500.0, 520.0, 640.0 - 310.0, 480.0 - 250.0},
+      {480, 640, 520.0, 500.0, 250.0, 640.0 - 310.0}};
+  for (int quarters = 0; quarters < 4; ++quarters) {
+    SCOPED_TRACE(quarters);
+    ExpectSameCamera(TurnedCamera(kCamera, quarters), expected[quarters]);
+    ExpectSameCamera(TurnedCamera(kCamera, quarters - 4), expected[quarters]);
+  }
+}
+
+TEST(PictureTurn, MovesWhatIsSeenWithThePixels) {
+  Random random(7);
+  for (int quarters = 0; quarters < 4; ++quarters) {
+    const PictureTurn turn(quarters, kCamera.Width(), kCamera.Height());
+    const TurnedCamera turned(kCamera, quarters);
+    for (int i = 0; i < 20; ++i) {
+      const Eigen::Vector3d x = RandomPointInFront(&random);
+      Eigen::Vector2d xy, turned_xy;
+      ASSERT_TRUE(kCamera.Project(x, &xy, nullptr));
+      ASSERT_TRUE(turned.Project(turn.Rotation() * x, &turned_xy, nullptr));
+      EXPECT_LT((turn * xy - turned_xy).norm(), 1e-9);
+      EXPECT_LT((turn.Inverse() * turned_xy - xy).norm(), 1e-9);
+    }
+  }
+}
+
 // What has no ProjectMany() of its own.
 class OtherCamera : public PinholeCamera {
  public:
@@ -207,8 +237,9 @@ TEST(Camera, ProjectManyIsProject) {
   y[8] = std::numeric_limits<double>::infinity();
   const CorrectedCamera scaled(kCamera, {1.7});
   const FlippedCamera flipped(kCamera);
-  for (const Camera* camera :
-       std::vector<const Camera*>{&kCamera, &other, &scaled, &flipped}) {
+  const TurnedCamera turned(kCamera, 1), turned_over(other, 2);
+  for (const Camera* camera : std::vector<const Camera*>{
+           &kCamera, &other, &scaled, &flipped, &turned, &turned_over}) {
     camera->ProjectMany(x.data(), y.data(), z.data(), kNum, u.data(), v.data());
     int num_seen = 0;
     for (int i = 0; i < kNum; ++i) {

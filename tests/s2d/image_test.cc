@@ -169,9 +169,70 @@ TEST_F(ReadImageTest, TruncatedJpegIsAnError) {
       const auto path = Write("cut.jpg", {bytes.begin(), bytes.begin() + size});
       EXPECT_NE(Error(path).find(path), std::string::npos) << share;
     }
-    EXPECT_NE(Error(Write("cut.jpg", {bytes.begin(), bytes.end() - 1})), "");
-    EXPECT_NE(Error(Write("cut.jpg", {bytes.begin(), bytes.end() - 2})), "");
+    // The end marker and one byte of the last row.
+    EXPECT_NE(Error(Write("cut.jpg", {bytes.begin(), bytes.end() - 3})), "");
   }
+}
+
+// As OpenCV writes them: the flags of cv::imencode().
+struct Encoding {
+  const char* name;
+  std::vector<int> flags;
+};
+
+std::vector<Encoding> Encodings() {
+  return {{"baseline", {}},
+          {"restarts", {cv::IMWRITE_JPEG_RST_INTERVAL, 5}},
+          {"progressive", {cv::IMWRITE_JPEG_PROGRESSIVE, 1}}};
+}
+
+// The last bytes of a scan are of the last pixels, so that these tell whether
+// all was decoded.
+TEST_F(ReadImageTest, WithoutAnEndMarkerAJpegIsReadAsWithIt) {
+  cv::Mat noise(61, 93, CV_8UC3);  // not whole blocks
+  cv::randu(noise, 0, 255);
+  std::string trailer("\0\0\0\x18", 4);
+  trailer += "ftypmp42";
+  for (int i = 0; i < 100000; ++i) trailer += static_cast<char>(i % 251);
+  for (const Encoding& encoding : Encodings()) {
+    std::vector<uint8_t> bytes;
+    cv::imencode(".jpg", noise, bytes, encoding.flags);
+    const Image whole = ReadImage(Write("whole.jpg", bytes));
+    std::vector<uint8_t> ended(bytes.begin(), bytes.end() - 2);
+    EXPECT_EQ(ReadImage(Write("ended.jpg", ended)).rgb, whole.rgb)
+        << encoding.name;
+    ended.push_back(0xFF);
+    EXPECT_EQ(ReadImage(Write("half.jpg", ended)).rgb, whole.rgb)
+        << encoding.name;
+    ended.pop_back();
+    ended.insert(ended.end(), trailer.begin(), trailer.end());
+    EXPECT_EQ(ReadImage(Write("trailer.jpg", ended)).rgb, whole.rgb)
+        << encoding.name;
+    ended.resize(bytes.size() - 2);
+    ended.resize(2 * bytes.size());
+    EXPECT_EQ(ReadImage(Write("filled.jpg", ended)).rgb, whole.rgb)
+        << encoding.name;
+    // Zeros are no substitute for rows.
+    std::vector<uint8_t> cut(bytes.begin(), bytes.begin() + bytes.size() / 2);
+    cut.resize(2 * bytes.size());
+    EXPECT_NE(Error(Write("cut.jpg", cut)), "") << encoding.name;
+  }
+}
+
+// Every row is there, but not as exact as it was: as if it were cut off.
+TEST_F(ReadImageTest, AProgressiveJpegThatLacksScansIsAnError) {
+  cv::Mat noise(64, 96, CV_8UC3);
+  cv::randu(noise, 0, 255);
+  std::vector<uint8_t> bytes;
+  cv::imencode(".jpg", noise, bytes, {cv::IMWRITE_JPEG_PROGRESSIVE, 1});
+  int num_scans = 0;
+  for (size_t i = 1; i + 1 < bytes.size(); ++i) {
+    if (bytes[i] == 0xFF && bytes[i + 1] == 0xDA && ++num_scans > 1) {
+      EXPECT_NE(Error(Write("cut.jpg", {bytes.begin(), bytes.begin() + i})), "")
+          << num_scans;
+    }
+  }
+  EXPECT_GE(num_scans, 5);
 }
 
 TEST_F(ReadImageTest, BytesAfterTheJpegAreAllowed) {
@@ -236,6 +297,27 @@ TEST(FlipLeftRight, ReversesRows) {
   const std::vector<uint8_t> expected = {
       7, 8, 9, 4, 5, 6, 1, 2, 3, 17, 18, 19, 14, 15, 16, 11, 12, 13};
   EXPECT_EQ(flipped.rgb, expected);
+}
+
+TEST(TurnImage, TheTopRowIsTheRightColumnAfterAQuarter) {
+  Image image;
+  image.width = 3;
+  image.height = 2;
+  for (uint8_t i = 1; i <= 6; ++i) image.rgb.insert(image.rgb.end(), 3, i);
+  const auto reds = [](const Image& image) {
+    std::vector<int> reds;
+    for (size_t i = 0; i < image.rgb.size(); i += 3) {
+      reds.push_back(image.rgb[i]);
+    }
+    return reds;
+  };
+  const Image quarter = TurnImage(image, 1);
+  EXPECT_EQ(quarter.width, 2);
+  EXPECT_EQ(quarter.height, 3);
+  EXPECT_EQ(reds(quarter), (std::vector<int>{4, 1, 5, 2, 6, 3}));
+  EXPECT_EQ(reds(TurnImage(image, 2)), (std::vector<int>{6, 5, 4, 3, 2, 1}));
+  EXPECT_EQ(reds(TurnImage(image, 3)), (std::vector<int>{3, 6, 2, 5, 1, 4}));
+  EXPECT_EQ(reds(TurnImage(image, 0)), reds(image));
 }
 
 }  // namespace

@@ -37,6 +37,8 @@ class FakeNetwork : public Network {
     return last_outputs_;
   }
 
+  int MinImageSize() const override { return 4; }
+
   std::string DeviceName() const override { return "none"; }
 
   const Image& last_seen() const { return last_seen_; }
@@ -158,6 +160,29 @@ TEST(NetworkFeaturesTest, CombinedLevelsCorrelateAsUpsampledMapsDo) {
     }
     EXPECT_NEAR(correlation, expected, 1e-5);
   }
+}
+
+// A user knows the size of the file, not that of the picture as it is resized.
+TEST(NetworkFeaturesTest, AnImageThatIsTooSmallIsNamedByItsOwnSize) {
+  const auto network = std::make_shared<FakeNetwork>(std::vector<int>{4});
+  NetworkFeaturesOptions options;
+  options.levels = {PooledLevel(0, 4)};
+  const auto features = CreateNetworkFeatures(network, options);
+  const auto error = [&](int width, int height, double scale) -> std::string {
+    try {
+      features->Extract(GrayImage(width, height), scale);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(error(2, 40, 2.0), "");
+  EXPECT_EQ(error(2, 40, 1.5),
+            "the image is too small for features: it has 2 x 40 pixels, "
+            "resized to 3 x 60, expected at least 4 x 4");
+  EXPECT_EQ(error(40, 3, 1.0),
+            "the image is too small for features: it has 40 x 3 pixels, "
+            "expected at least 4 x 4");
 }
 
 TEST(NetworkFeaturesTest, InvalidOptions) {

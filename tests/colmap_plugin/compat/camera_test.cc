@@ -203,6 +203,28 @@ TEST_P(AllCameraModels, AnotherFocalLengthScalesTheImage) {
   }
 }
 
+// The distortion of a lens that lies on its side, written in COLMAP's terms:
+// the two tangential ones change places, and one its sign.
+TEST(TurnedCamera, TangentialDistortionTurnsAlong) {
+  const std::unique_ptr<Camera> camera = CreateCamera(MakeColmapCamera(
+      "OPENCV", 640, 480, {500, 520, 330, 235, -0.1, 0.03, 0.004, -0.007}));
+  const std::unique_ptr<Camera> expected = CreateCamera(MakeColmapCamera(
+      "OPENCV", 480, 640, {520, 500, 245, 330, -0.1, 0.03, -0.007, -0.004}));
+  const TurnedCamera turned(*camera, 1);
+  for (const Eigen::Vector3d& point : RandomPoints(50)) {
+    Eigen::Vector2d xy, expected_xy;
+    Eigen::Matrix<double, 2, 3> jacobian, expected_jacobian;
+    ASSERT_TRUE(turned.Project(point, &xy, &jacobian));
+    ASSERT_TRUE(expected->Project(point, &expected_xy, &expected_jacobian));
+    EXPECT_LT((xy - expected_xy).norm(), 1e-9);
+    EXPECT_LT((jacobian - expected_jacobian).norm(),
+              1e-9 * expected_jacobian.norm());
+    Eigen::Vector3d bearing;
+    ASSERT_TRUE(turned.Unproject(xy, &bearing));
+    EXPECT_LT((bearing - point.normalized()).norm(), 1e-9);
+  }
+}
+
 TEST_P(AllCameraModels, FocalLengthMayBeMissing) {
   const auto make = [&](const std::vector<double>& params, bool* unknown) {
     return MakeColmapCamera(GetParam().name, 640, 480, params, unknown);

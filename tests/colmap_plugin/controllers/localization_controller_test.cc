@@ -1,5 +1,6 @@
 #include "colmap_plugin/controllers/localization_controller.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <gmock/gmock.h>
@@ -108,6 +109,96 @@ TEST_F(LocalizationControllerTest, CroppedAndTinyQueries) {
     // The points of a part, and of both pictures.
     EXPECT_LT(2 * results[0].point3D_ids.size(), results[1].point3D_ids.size());
   }
+}
+
+// Writes the picture as a JPEG file with an EXIF orientation.
+void WriteTagged(const std::string& path,
+                 const cv::Mat& picture,
+                 char orientation) {
+  std::vector<uint8_t> jpeg;
+  cv::imencode(".jpg", picture, jpeg, {cv::IMWRITE_JPEG_QUALITY, 98});
+  std::string exif(
+      "\xff\xe1\0\x22"  // a segment of 34 bytes
+      "Exif\0\0MM\0*\0\0\0\x8"
+      // One entry, the orientation, a short.
+      "\0\1\1\x12\0\3\0\0\0\1\0?\0\0\0\0\0\0",
+      36);
+  exif[exif.find('?')] = orientation;
+  const std::string bytes(jpeg.begin(), jpeg.end());
+  WriteFile(path, bytes.substr(0, 2) + exif + bytes.substr(2));
+}
+
+// Phones store what they saw lying on their side; editors forget to clear the
+// tag of what they have turned.
+TEST_F(LocalizationControllerTest, QueriesAreTurnedAsTheirExifTagSays) {
+  // The principal point is not in the middle, so that it must turn along.
+  const cv::Mat upright =
+      cv::imread(scene_.image_path + "/q0.png")({0, 0, 460, 350});
+  cv::Mat lying, overhead;
+  cv::rotate(upright, lying, cv::ROTATE_90_COUNTERCLOCKWISE);
+  cv::rotate(upright, overhead, cv::ROTATE_180);
+  WriteTagged(scene_.image_path + "/phone.jpg", lying, 6);
+  WriteTagged(scene_.image_path + "/overhead.jpg", overhead, 3);
+  WriteTagged(scene_.image_path + "/stale.jpg", upright, 6);
+  cv::imwrite(scene_.image_path + "/untagged.png", lying);
+  WriteFile(scene_.query_list_path,
+            "phone.jpg PINHOLE 350 460 420 420 180 220\n"
+            "overhead.jpg PINHOLE 460 350 420 420 220 170\n"
+            "stale.jpg PINHOLE 460 350 420 420 240 180\n"
+            "untagged.png PINHOLE 350 460 420 420 180 220\n");
+  queries_ = ReadQueryList(scene_.query_list_path);
+  options_.estimation.max_num_points = 500;
+  options_.estimation.max_num_refinement_points = 500;
+  const std::vector<QueryReferences> references(4, Given({2, 1}));
+  const auto expect_right = [&](const QueryResult& result, int turned_deg) {
+    SCOPED_TRACE(result.name);
+    EXPECT_EQ(result.turned_deg, turned_deg);
+    ASSERT_EQ(result.estimate.verdict, Verdict::kRegistered)
+        << result.estimate.reason;
+    // What turns the picture upright turns the camera.
+    const Rigid3d file_from_upright = {
+        Eigen::Quaterniond(Eigen::AngleAxisd(-turned_deg * M_PI / 180.0,
+                                             Eigen::Vector3d::UnitZ())),
+        Eigen::Vector3d::Zero()};
+    const Rigid3d& pose = result.estimate.cam_from_world;
+    const Rigid3d truth = file_from_upright * scene_.query_poses[0];
+    EXPECT_LT(CenterError(pose, truth), 0.1);
+    EXPECT_LT(RotationErrorDeg(pose, truth), 1.0);
+    // Keypoints are those of the file.
+    const auto query =
+        std::find_if(queries_.begin(), queries_.end(), [&](const Query& query) {
+          return query.name == result.name;
+        });
+    const std::unique_ptr<Camera> camera = CreateCamera(query->camera);
+    for (const PoseEstimate::Support& support : result.estimate.support) {
+      Eigen::Vector2d xy;
+      ASSERT_TRUE(camera->Project(
+          pose * XYZ(model_.Point3D(result.point3D_ids[support.point])),
+          &xy,
+          nullptr));
+      EXPECT_LT((xy - support.xy).norm(), 5.0);
+    }
+  };
+  const std::vector<QueryResult> results = Run(references);
+  expect_right(results[0], 90);
+  expect_right(results[1], 180);
+  expect_right(results[2], 0);
+  EXPECT_NE(results[3].estimate.verdict, Verdict::kRegistered);
+  EXPECT_EQ(results[3].turned_deg, 0);
+
+  options_.query_orientations = QueryOrientations::kAll;
+  queries_ = {queries_[3]};
+  expect_right(Run({references[0]})[0], 90);
+
+  // References with the same tag: as they are held, not upright.
+  options_.query_orientations = QueryOrientations::kExif;
+  for (const std::string& name : scene_.reference_names) {
+    const std::string path = scene_.image_path + "/" + name;
+    WriteTagged(path, cv::imread(path), 6);
+  }
+  queries_ = ReadQueryList(scene_.query_list_path);
+  queries_ = {queries_[2]};
+  expect_right(Run({references[0]})[0], 0);
 }
 
 // A quarter of the pixels of the references: the view follows from the focal

@@ -402,6 +402,46 @@ TEST_F(HlocCommands, FullDisk) {
   }
 }
 
+// They number keypoints as they match pairs: `matches0` ends with the last of
+// its own, and an image that nothing matches has an empty list.
+TEST_F(HlocCommands, FilesOfDenseMatchers) {
+  fs::create_directory(hloc_);
+  {
+    Hdf5File file(hloc_ + "/features.h5", kCreate);
+    const std::map<colmap::image_t, std::string> names = {{2, "a.jpg"},
+                                                          {1, "sub/b.jpg"}};
+    for (const auto& [id, name] : names) {
+      Hdf5Array<float> array{{kNumPoints + 1, 2}, {}};
+      for (const Eigen::Vector2d& xy : keypoints_[id]) {
+        array.values.push_back(static_cast<float>(xy.x() - 0.5));
+        array.values.push_back(static_cast<float>(xy.y() - 0.5));
+      }
+      array.values.resize(2 * (kNumPoints + 1), 3.0f);  // of a later pair
+      file.Write(name + "/keypoints", array, Hdf5Type::kFloat32);
+    }
+    file.Write(
+        "c.jpg/keypoints", Hdf5Array<float>{{0}, {}}, Hdf5Type::kFloat32);
+    file.Close();
+  }
+  {
+    Hdf5Array<int64_t> matches0{{kNumPoints},
+                                std::vector<int64_t>(kNumPoints, -1)};
+    for (const auto& [i, j] : MatchesOf(2, 1)) matches0.values[i] = j;
+    Hdf5File file(hloc_ + "/matches.h5", kCreate);
+    file.Write("a.jpg/sub-b.jpg/matches0", matches0, Hdf5Type::kInt32);
+    file.Write(
+        "a.jpg/c.jpg/matches0", Hdf5Array<int64_t>{{0}, {}}, Hdf5Type::kInt32);
+    file.Close();
+  }
+  const RunResult imported = ImportInto(bare_);
+  ASSERT_EQ(imported.exit_code, 0) << imported.output;
+  const Database database(bare_, Database::Mode::kReadOnly);
+  EXPECT_EQ(database.NumKeypoints(2), kNumPoints + 1);
+  EXPECT_EQ(database.NumKeypoints(3), 0);
+  EXPECT_EQ(database.ReadMatches(2, 1), MatchesOf(2, 1));
+  EXPECT_THAT(database.ReadMatches(2, 3), IsEmpty());
+}
+
 TEST_F(HlocCommands, BadImports) {
   const RunResult result = Import({"--database_path", bare_});
   EXPECT_EQ(result.exit_code, 1);
@@ -413,8 +453,8 @@ TEST_F(HlocCommands, BadImports) {
   ExpectImportError("matches.h5 does not exist");
   WriteMatches({"a.jpg", "sub/b.jpg"}, 4, {{0, 5}});
   ExpectImportError("names keypoint 5 of sub/b.jpg, which has 5");
-  WriteMatches({"a.jpg", "sub/b.jpg"}, 3, {{0, 4}});
-  ExpectImportError("is for 3 keypoints, but a.jpg has 4");
+  WriteMatches({"a.jpg", "sub/b.jpg"}, 5, {{0, 4}});
+  ExpectImportError("is for 5 keypoints, but a.jpg has 4");
   WriteMatches({"a.jpg", "c.jpg"}, 4, {{0, 4}});
   ExpectImportError("`a.jpg/c.jpg` is not a pair of images");
   WriteMatches({"a.jpg", "a.jpg"}, 4, {{0, 3}});

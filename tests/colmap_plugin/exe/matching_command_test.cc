@@ -305,6 +305,36 @@ TEST_F(S2dMatcher, AnInterruptKeepsWhatWasFound) {
               HasSubstr("the same command goes on from the pairs in"));
 }
 
+// An image that is found out only when its turn comes: before anything was
+// found, and after.
+TEST_F(S2dMatcher, AFailureLeavesNothingButWhatIsWorthKeeping) {
+  RunSql(database_,
+         "INSERT INTO cameras SELECT 9, model, 100, 100, params, "
+         "prior_focal_length FROM cameras LIMIT 1;");
+  const auto match = [&](const std::string& image_of_other_size) {
+    RunSql(database_,
+           "UPDATE images SET camera_id = 1; UPDATE images SET camera_id = 9 "
+           "WHERE name = '" +
+               image_of_other_size + "';");
+    return MatchReferences({"--num_threads", "1", "--features", "dense_sift"});
+  };
+  ExpectError(match("r0.png"), "The image r0.png cannot be matched");
+  EXPECT_THAT(List(folder_.path()),
+              ElementsAre("database.db", "references.txt"));
+
+  const std::string raw = output_ + ".raw_matches";
+  const RunResult late = match("r3.png");
+  EXPECT_EQ(late.exit_code, 1);
+  EXPECT_THAT(late.output,
+              AllOf(HasSubstr("The image r3.png cannot be matched"),
+                    HasSubstr("goes on from the pairs in " + raw)));
+  EXPECT_FALSE(fs::exists(output_));
+  EXPECT_TRUE(fs::exists(raw));
+  EXPECT_THAT(match("none").output, HasSubstr("had been matched before"));
+  EXPECT_TRUE(fs::exists(output_));
+  EXPECT_FALSE(fs::exists(raw));
+}
+
 // COLMAP's own image_registrator puts a query without any keypoints into a
 // model that COLMAP's own mapper made.
 TEST_F(S2dMatcher, TheStockRegistratorUsesItsMatches) {

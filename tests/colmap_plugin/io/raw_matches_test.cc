@@ -46,9 +46,23 @@ TEST(RawMatchFile, WhatIsWrittenIsThereWhenOpenedAgain) {
   EXPECT_THAT(file.Read("a", "b"), IsEmpty());
 }
 
+TEST(RawMatchFile, ANewFileWithoutPairsIsRemoved) {
+  TestFolder folder;
+  RawMatchFile(folder / "raw", "s");
+  EXPECT_THAT(List(folder.path()), IsEmpty());
+  RawMatchFile(folder / "raw", "s").Write("a", "b", 5, {});
+  RunSql(folder / "raw", "DELETE FROM pairs;");
+  RawMatchFile(folder / "raw", "s");
+  EXPECT_EQ(List(folder.path()).size(), 1) << "was there before";
+  // Nor what could not be made a file of pairs.
+  WriteFile(folder / "text", "This is a text, and rather a long one, too.");
+  EXPECT_NE(Error(folder / "text", "s"), "");
+  EXPECT_EQ(List(folder.path()).size(), 2);
+}
+
 TEST(RawMatchFile, OtherSettingsAndOtherFiles) {
   TestFolder folder;
-  RawMatchFile(folder / "raw", "sift");
+  RawMatchFile(folder / "raw", "sift").Write("a", "b", 5, {});
   EXPECT_EQ(Error(folder / "raw", "sift"), "");
   EXPECT_THAT(Error(folder / "raw", "nre"),
               AllOf(HasSubstr("(sift)"), HasSubstr("(nre)")));

@@ -45,6 +45,7 @@ std::vector<QueryResult> SomeResults() {
   failed.name = "3.jpg";
   failed.estimate.reason = "a \"quoted\" word and \xff";
   failed.warnings = {"careful"};
+  failed.turned_deg = 270;
   return {registered, rejected, failed};
 }
 
@@ -107,6 +108,8 @@ TEST(Report, EveryQueryHasALine) {
   EXPECT_TRUE(lines[2]["covariance"].is_null());
   EXPECT_TRUE(lines[2]["fine_cost"].is_null());
   EXPECT_EQ(lines[2]["warnings"][0], "careful");
+  EXPECT_EQ(lines[2]["turned_deg"], 270);
+  EXPECT_FALSE(lines[0].contains("turned_deg"));
 }
 
 TEST(Report, IsReadBack) {
