@@ -122,9 +122,10 @@ TrackMatchesProblems WriteTrackMatches(
     size_t most = 0;
     for (const auto& [other_id, matches] : MatchesOfTracks(model, image)) {
       const colmap::Image& other = model.Image(other_id);
-      if (usable(other)) {
-        most = std::max(most, WritePair(image, other, matches, database));
-      }
+      const size_t num_matches =
+          usable(other) ? WritePair(image, other, matches, database)
+                        : matches.size();
+      most = std::max(most, num_matches);
     }
     if (most < kMinNumMatches) problems.few_matches.push_back(image.Name());
   }

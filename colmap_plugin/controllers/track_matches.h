@@ -16,7 +16,7 @@ struct TrackMatchesProblems {
   // Their keypoints in the database are not the model's, or damaged, so that no
   // matches with them are written. COLMAP cannot go on from these two.
   std::vector<std::string> other_keypoints;
-  // New ones that have less than kMinNumMatches matches with every other image.
+  // New ones that share fewer than kMinNumMatches points with any other image.
   std::vector<std::string> few_matches;
 };
 

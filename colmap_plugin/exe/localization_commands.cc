@@ -492,11 +492,11 @@ void WriteDatabase(const std::vector<Query>& queries,
       WriteTrackMatches(model, registered, &database);
   database.Commit();
   if (!problems.other_keypoints.empty()) {
-    Warn("The database has other keypoints than the model of " +
+    Warn("The database does not have the model's keypoints of " +
          std::to_string(problems.other_keypoints.size()) + " images (" +
          FirstFew(problems.other_keypoints) +
-         "): it gets no matches with these. COLMAP goes on only from the "
-         "database that the model was made from.");
+         "), so that its copy gets no matches with these. COLMAP goes on only "
+         "from the database that the model was made from.");
   }
   if (!problems.few_matches.empty()) {
     Warn(std::to_string(problems.few_matches.size()) + " new images (" +

@@ -566,6 +566,7 @@ TEST_F(Commands, BadWeightsAndDevices) {
   expect_error(with_weights, coarse + " is no valid safetensors file");
 
   expect_error({"--features", "sift"}, "unknown feature preset 'sift'");
+  expect_error({"--query_orientations", "up"}, "there are: exif, all");
   std::vector<std::string> with_device = with_weights;
   with_device.insert(with_device.end(), {"--device", "tpu"});
   expect_error(with_device, "auto, cpu or cuda");
@@ -806,8 +807,11 @@ TEST_F(DatabaseCommands, IdsAreKeptAndKeypointsGoIntoTheCopy) {
   const RunResult result = RunColmapNre(WithDatabase(
       "nre_image_registrator", {"--output_database_path", copy_path}));
   ASSERT_EQ(result.exit_code, 3) << result.output;
-  EXPECT_THAT(result.output,
-              AllOf(HasSubstr("2 registered"), HasSubstr("unknown.png")));
+  EXPECT_THAT(
+      result.output,
+      AllOf(HasSubstr("2 registered"),
+            HasSubstr("unknown.png"),
+            HasSubstr("does not have the model's keypoints of 4 images")));
 
   colmap::Reconstruction model;
   ReadModel(output_path_, &model);
