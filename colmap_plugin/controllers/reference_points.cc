@@ -276,11 +276,12 @@ ReferenceCache::Description ReferenceCache::Describe(
         preset_.fine->Extract(pixels, fine_scale), origin, keypoints, &sampled);
 
     auto description = std::make_shared<ReferenceDescription>();
+    description->xy.resize(2, std::count(sampled.begin(), sampled.end(), true));
     const Rigid3d cam_from_world = CamFromWorld(image);
     for (size_t i = 0; i < keypoints.size(); ++i) {
       if (sampled[i]) {
+        description->xy.col(description->point3D_ids.size()) = keypoints[i].xy;
         description->point3D_ids.push_back(keypoints[i].point3D_id);
-        description->xy.push_back(keypoints[i].xy);
         AppendRow(coarse, i, preset_.coarse->Channels(), &description->coarse);
         AppendRow(fine, i, preset_.fine->Channels(), &description->fine);
         description->views.push_back(ViewOfPoint(

@@ -19,7 +19,7 @@ namespace nre {
 // there.
 struct ReferenceDescription {
   std::vector<colmap::point3D_t> point3D_ids;  // [N], ascending
-  std::vector<Eigen::Vector2d> xy;             // [N], keypoints
+  Eigen::Matrix2Xd xy;                         // [2, N], keypoints
   std::vector<float> coarse;                   // [N, coarse channels]
   std::vector<float> fine;                     // [N, fine channels]
   std::vector<PointView> views;                // [N]
