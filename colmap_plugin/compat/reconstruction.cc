@@ -11,6 +11,15 @@
 namespace nre {
 namespace {
 
+template <typename Map>
+std::set<uint32_t> IdsOf(const Map& map) {
+  std::set<uint32_t> ids;
+  for (const auto& [id, _] : map) {
+    ids.insert(id);
+  }
+  return ids;
+}
+
 #if NRE_COLMAP_VERSION < 400
 
 double Error(const colmap::Point3D& point) { return point.Error(); }
@@ -50,14 +59,13 @@ colmap::rig_t RigOfCamera(colmap::camera_t camera_id,
                           colmap::rig_t new_id,
                           colmap::Reconstruction* model) {
   const colmap::sensor_t sensor(colmap::SensorType::CAMERA, camera_id);
-  const bool is_free = !model->ExistsRig(new_id);
   for (const auto& [rig_id, rig] : model->Rigs()) {
     if (rig.HasSensor(sensor)) {
       return rig_id;
     }
-    if (!is_free) {
-      new_id = std::max(new_id, rig_id + 1);
-    }
+  }
+  if (model->ExistsRig(new_id)) {
+    new_id = FreeIds(IdsOf(model->Rigs()), colmap::kInvalidRigId - 1).Take();
   }
   colmap::Rig rig;
   rig.SetRigId(new_id);
@@ -72,9 +80,8 @@ void AddImage(colmap::Image image,
               colmap::Reconstruction* model) {
   colmap::frame_t frame_id = frame_ids.frame_id;
   if (model->ExistsFrame(frame_id)) {
-    for (const auto& [id, _] : model->Frames()) {
-      frame_id = std::max(frame_id, id + 1);
-    }
+    frame_id =
+        FreeIds(IdsOf(model->Frames()), colmap::kInvalidFrameId - 1).Take();
   }
   const colmap::rig_t rig_id =
       RigOfCamera(image.CameraId(), frame_ids.rig_id, model);
@@ -172,20 +179,41 @@ std::map<std::string, colmap::image_t> ImageIdsByName(
   return ids;
 }
 
-colmap::camera_t NextCameraId(const colmap::Reconstruction& model) {
-  colmap::camera_t next = 1;
-  for (const auto& [id, _] : model.Cameras()) {
-    next = std::max(next, id + 1);
+std::unique_ptr<Camera> CameraOf(const colmap::Reconstruction& model,
+                                 const colmap::Image& image) {
+  try {
+    return CreateCamera(model.Camera(image.CameraId()));
+  } catch (const InputError& error) {
+    throw InputError("its camera " + std::to_string(image.CameraId()) +
+                     " is wrong: " + error.what());
   }
-  return next;
 }
 
-colmap::image_t NextImageId(const colmap::Reconstruction& model) {
-  colmap::image_t next = 1;
-  for (const auto& [id, _] : model.Images()) {
-    next = std::max(next, id + 1);
+FreeIds::FreeIds(std::set<uint32_t> used, uint32_t max_id)
+    : used_(std::move(used)), max_id_(max_id) {}
+
+uint32_t FreeIds::Take() {
+  uint32_t id = used_.empty() ? 1 : *used_.rbegin() + 1;
+  if (id == 0 || id > max_id_) {
+    while (used_.count(lowest_) > 0) {
+      ++lowest_;
+    }
+    id = lowest_;
   }
-  return next;
+  if (id > max_id_) {
+    throw InputError("No id is free: all up to " + std::to_string(max_id_) +
+                     " are in use.");
+  }
+  used_.insert(id);
+  return id;
+}
+
+std::set<uint32_t> CameraIds(const colmap::Reconstruction& model) {
+  return IdsOf(model.Cameras());
+}
+
+std::set<uint32_t> ImageIds(const colmap::Reconstruction& model) {
+  return IdsOf(model.Images());
 }
 
 void AddRegisteredImage(const colmap::Camera& camera,

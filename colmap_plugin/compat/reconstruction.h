@@ -1,12 +1,17 @@
 // Reading, extending and writing COLMAP models.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "colmap_plugin/compat/colmap.h"
+#include "nre/camera.h"
 #include "nre/rigid3.h"
 
 namespace nre {
@@ -29,9 +34,34 @@ std::vector<colmap::image_t> RegisteredImages(
 std::map<std::string, colmap::image_t> ImageIdsByName(
     const colmap::Reconstruction& model);
 
-// The smallest ids above all those in use.
-colmap::camera_t NextCameraId(const colmap::Reconstruction& model);
-colmap::image_t NextImageId(const colmap::Reconstruction& model);
+// The camera of an image of the model. Throws InputError, naming the camera, if
+// it cannot be used.
+std::unique_ptr<Camera> CameraOf(const colmap::Reconstruction& model,
+                                 const colmap::Image& image);
+
+// Ids for what is new: those above all that are in use and, where these end,
+// the free ones below.
+class FreeIds {
+ public:
+  // Ids go from 1 to `max_id`.
+  FreeIds(std::set<uint32_t> used, uint32_t max_id);
+
+  // Returns another one each time. Throws InputError if there is none.
+  uint32_t Take();
+
+ private:
+  std::set<uint32_t> used_;
+  uint32_t max_id_;
+  uint32_t lowest_ = 1;  // no smaller one is free
+};
+
+// COLMAP's largest ids; those of images are cut by the numbers of pairs in a
+// database.
+constexpr colmap::camera_t kMaxCameraId = colmap::kInvalidCameraId - 1;
+constexpr colmap::image_t kMaxImageId = std::numeric_limits<int32_t>::max() - 1;
+
+std::set<uint32_t> CameraIds(const colmap::Reconstruction& model);
+std::set<uint32_t> ImageIds(const colmap::Reconstruction& model);
 
 // A 2D point of a new image, and the 3D point that it observes
 // (colmap::kInvalidPoint3DId: none). Image coordinates are COLMAP's.

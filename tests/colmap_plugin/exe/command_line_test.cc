@@ -754,10 +754,41 @@ TEST_F(DatabaseCommands, DatabaseOfAnotherModel) {
                nullptr);
   sqlite3_close(database);
   InputIsReady();
-  const RunResult result = RunColmapNre(WithDatabase("nre_localizer"));
+  const RunResult result = RunColmapNre(WithDatabase("nre_image_registrator"));
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.output,
               AllOf(HasSubstr("1 registered"), HasSubstr("belong together")));
+}
+
+// The database's camera is right. The model's, which has its id, but another
+// focal length, is another camera.
+TEST_F(DatabaseCommands, PosesNeedNoIdsOfTheModel) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  AddRegisteredImage(
+      MakeColmapCamera("PINHOLE", 480, 360, {900, 900, 240, 180}),
+      9,
+      21,
+      "other.png",
+      Rigid3d(),
+      {},
+      &model);
+  WriteModel(model, scene_.model_path);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithDatabase("nre_localizer"));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("2 registered"),
+                    HasSubstr("WARNING: q0.png: its image id"),
+                    HasSubstr("as the database has them")));
+  const std::vector<nlohmann::json> report = ReadReport(output_path_);
+  for (const size_t i : {0, 1}) {
+    const std::vector<double> center = report[i]["camera_center"];
+    EXPECT_LT((Eigen::Vector3d(center[0], center[1], center[2]) -
+               ProjectionCenter(scene_.query_poses[i]))
+                  .norm(),
+              0.1);
+  }
 }
 
 TEST_F(DatabaseCommands, NoDatabase) {
