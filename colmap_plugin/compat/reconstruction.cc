@@ -1,11 +1,13 @@
 #include "colmap_plugin/compat/reconstruction.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/model_files.h"
+#include "colmap_plugin/io/output.h"
 #include "nre/error.h"
 
 namespace nre {
@@ -121,18 +123,46 @@ void AddToError(const Camera& camera,
   }
 }
 
+// The warning on a model that somebody cut or edited.
+std::string SentenceOnRepair(const std::string& path,
+                             const ModelFilesSummary& files) {
+  std::string parts;
+  const auto add = [&](size_t num, const std::string& what) {
+    if (num > 0) {
+      parts += (parts.empty() ? "" : ", ") + std::to_string(num) + " " + what;
+    }
+  };
+  add(files.num_observations_of_gone_points,
+      "observations of points that are gone");
+  add(files.num_track_elements_of_gone_images,
+      "observations by images that are gone");
+  add(files.num_written_out_nones,
+      "2D points with 18446744073709551615 instead of -1");
+  add(files.last_line_is_missing, "image without its line of 2D points");
+  return "The model in " + path + " was cut or edited: " + parts +
+         ". What fits together is used. COLMAP fails on such models, and has "
+         "no "
+         "command to mend them: delete images of the whole model by colmap "
+         "image_deleter, or go on with what nre_image_registrator writes.";
+}
+
 }  // namespace
 
-void ReadModel(const std::string& path, colmap::Reconstruction* model) {
+std::string ReadModel(const std::string& path, colmap::Reconstruction* model) {
   const ModelFilesSummary files = CheckModelFiles(path);
-  if (files.num_images == 0 || files.num_points == 0) {
-    throw InputError("The model in " + path + " is empty: it has " +
-                     std::to_string(files.num_images) + " images and " +
-                     std::to_string(files.num_points) +
-                     " points. Expected images with 3D points.");
+  if (files.num_images == 0) {
+    throw InputError("The model in " + path +
+                     " is empty: it has no images. Expected images with "
+                     "poses.");
+  }
+  std::unique_ptr<TemporaryFolder> repaired;
+  if (files.NeedsRepair()) {
+    repaired = std::make_unique<TemporaryFolder>(
+        std::filesystem::temp_directory_path() / "colmap_nre_model");
+    RepairModelFiles(path, repaired->path().string());
   }
   try {
-    model->Read(path);
+    model->Read(repaired == nullptr ? path : repaired->path().string());
   } catch (const std::exception& error) {
     throw InputError("COLMAP cannot read the model in " + path + ": " +
                      error.what());
@@ -140,6 +170,7 @@ void ReadModel(const std::string& path, colmap::Reconstruction* model) {
   if (RegisteredImages(*model).empty()) {
     throw InputError("No image of the model in " + path + " has a pose.");
   }
+  return files.NeedsRepair() ? SentenceOnRepair(path, files) : "";
 }
 
 void WriteModel(const colmap::Reconstruction& model, const std::string& path) {

@@ -17,9 +17,10 @@
 namespace nre {
 
 // Reads the model (binary or text) in the folder `path` after checking its
-// files (see model_files.h). Throws InputError for anything wrong with it and
-// for a model without registered images or without points.
-void ReadModel(const std::string& path, colmap::Reconstruction* model);
+// files (see model_files.h). Returns a warning if it is not all used, else
+// nothing. Throws InputError for anything wrong with it and for a model without
+// registered images; points it need not have.
+std::string ReadModel(const std::string& path, colmap::Reconstruction* model);
 
 // Writes the model, binary, into the existing folder `path` and checks what
 // lies there afterwards: COLMAP's writers do not notice a full disk. Throws

@@ -12,6 +12,7 @@
 
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/exe/commands.h"
+#include "colmap_plugin/exe/messages.h"
 #include "colmap_plugin/exe/options.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/io/evaluation.h"
@@ -160,7 +161,7 @@ std::vector<TrueQuery> ReadTruth(const EvaluatorOptions& options,
   colmap::Reconstruction model;
   const bool truth_is_model = fs::is_directory(options.gt_path);
   if (truth_is_model) {
-    ReadModel(options.gt_path, &model);
+    WarnIfAny(ReadModel(options.gt_path, &model));
   }
   std::vector<TrueQuery> queries = ChooseQueries(
       truth_is_model ? PosesOf(model) : ReadPoses(options.gt_path), list);
@@ -174,7 +175,7 @@ std::vector<TrueQuery> ReadTruth(const EvaluatorOptions& options,
   }
   if (!options.model_path.empty()) {
     model = colmap::Reconstruction();
-    ReadModel(options.model_path, &model);
+    WarnIfAny(ReadModel(options.model_path, &model));
   } else if (!truth_is_model) {
     throw InputError(
         "A threshold is relative to the scene's depth. Give the model that "
