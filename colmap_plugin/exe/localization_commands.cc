@@ -25,6 +25,7 @@
 #include "colmap_plugin/exe/options.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/exe/progress.h"
+#include "colmap_plugin/exe/reference_model.h"
 #include "colmap_plugin/io/database.h"
 #include "colmap_plugin/io/lists.h"
 #include "colmap_plugin/io/output.h"
@@ -226,24 +227,6 @@ void CheckImageFolder(const colmap::Reconstruction& model,
   throw InputError("The image folder " + image_path +
                    " has none of the model's images (for example " + name +
                    "). Choose the folder that the model was made from.");
-}
-
-void CheckPoints(const colmap::Reconstruction& model) {
-  const std::vector<colmap::point3D_t> behind = FindPointsBehindCameras(model);
-  if (behind.empty()) {
-    return;
-  }
-  const std::string what =
-      std::to_string(behind.size()) + " of " +
-      std::to_string(model.NumPoints3D()) +
-      " points lie behind every camera that observes them (for example point " +
-      std::to_string(behind.front()) + ")";
-  if (behind.size() == model.NumPoints3D()) {
-    throw InputError(what +
-                     ". The model's poses cannot be cam_from_world, as "
-                     "COLMAP's are.");
-  }
-  Warn(what + " and are not used.");
 }
 
 void CheckRigs(const std::string& input_path) {
@@ -506,20 +489,20 @@ void WriteResults(const std::vector<QueryResult>& results,
                 FormatReport(results));
 }
 
-// Returns the exit code.
-int Summarize(const std::vector<QueryResult>& results, double elapsed_s) {
+// Says every warning once, but for those that were `said` before. Returns the
+// exit code.
+int Summarize(const std::vector<QueryResult>& results,
+              const std::vector<std::string>& said,
+              double elapsed_s) {
   size_t counts[3] = {0, 0, 0};
-  std::vector<std::string> warnings;
+  std::set<std::string> all_said(said.begin(), said.end());
   for (const QueryResult& result : results) {
     ++counts[static_cast<int>(result.estimate.verdict)];
     for (const std::string& warning : result.warnings) {
-      if (std::count(warnings.begin(), warnings.end(), warning) == 0) {
-        warnings.push_back(warning);
+      if (all_said.insert(warning).second) {
+        Warn(warning);
       }
     }
-  }
-  for (const std::string& warning : warnings) {
-    Warn(warning);
   }
   std::fprintf(stderr,
                "%zu queries: %zu registered, %zu rejected, %zu failed (%.1f "
@@ -586,9 +569,9 @@ int Localize(CommandOptions options,
   }
 
   colmap::Reconstruction model;
-  ReadModel(options.input_path, &model);
+  const std::vector<std::string> model_warnings =
+      ReadReferenceModel(options.input_path, &model);
   CheckImageFolder(model, options.image_path);
-  CheckPoints(model);
   if (write_model) {
     CheckRigs(options.input_path);
   }
@@ -621,6 +604,7 @@ int Localize(CommandOptions options,
   outputs.Commit();
   return Summarize(
       results,
+      model_warnings,
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count());
 }
