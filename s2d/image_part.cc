@@ -33,7 +33,7 @@ cv::Mat ReversedMass(const SparseLossMaps& maps,
 // reference's, shifted by (x, y) cells less the map's size, since not all of
 // the query need lie in the reference.
 cv::Mat VoteForShifts(const SparseLossMaps& maps,
-                      const std::vector<Eigen::Vector2d>& keypoints,
+                      const Eigen::Matrix2Xd& keypoints,
                       const Eigen::Vector2d& cell,
                       const Camera& reference) {
   const LossMaps::Geometry& geometry = maps.geometry();
@@ -42,9 +42,9 @@ cv::Mat VoteForShifts(const SparseLossMaps& maps,
       static_cast<int>(reference.Width() / cell.x()) + geometry.width + 2,
       CV_32F);
   LossMaps::Raster raster;
-  for (size_t i = 0; i < keypoints.size(); ++i) {
+  for (Eigen::Index i = 0; i < keypoints.cols(); ++i) {
     const Eigen::Vector2d p =
-        keypoints[i].cwiseQuotient(cell) + geometry.map_from_image.offset;
+        keypoints.col(i).cwiseQuotient(cell) + geometry.map_from_image.offset;
     const cv::Rect shifts(static_cast<int>(std::lround(p.x())) + 1,
                           static_cast<int>(std::lround(p.y())) + 1,
                           geometry.width,
@@ -76,7 +76,7 @@ ImagePart PartAround(const Eigen::Array2d& center,
 }  // namespace
 
 std::vector<ImagePart> FindParts(const SparseLossMaps& maps,
-                                 const std::vector<Eigen::Vector2d>& keypoints,
+                                 const Eigen::Matrix2Xd& keypoints,
                                  const Camera& query,
                                  const Camera& reference,
                                  int max_num_parts) {
@@ -107,17 +107,16 @@ std::vector<ImagePart> FindParts(const SparseLossMaps& maps,
   return parts;
 }
 
-std::optional<ImagePart> PartInView(
-    const std::vector<Eigen::Vector3d>& points,
-    const std::vector<Eigen::Vector2d>& keypoints,
-    const Camera& query,
-    const Rigid3d& cam_from_world,
-    const Camera& reference) {
+std::optional<ImagePart> PartInView(const std::vector<Eigen::Vector3d>& points,
+                                    const Eigen::Matrix2Xd& keypoints,
+                                    const Camera& query,
+                                    const Rigid3d& cam_from_world,
+                                    const Camera& reference) {
   Eigen::AlignedBox2d box;
   Eigen::Vector2d xy;
   for (size_t i = 0; i < points.size(); ++i) {
     if (IsInImage(query, cam_from_world, points[i], &xy)) {
-      box.extend(keypoints[i]);
+      box.extend(keypoints.col(i));
     }
   }
   if (box.isEmpty()) {

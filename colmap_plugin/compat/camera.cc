@@ -79,6 +79,33 @@ bool RayFromImg(const double* params,
 
 #endif
 
+// Models that came after COLMAP 3.8, and the version that each came with.
+struct DatedCameraModel {
+  int id;
+  const char* name;
+  const char* version;
+};
+constexpr DatedCameraModel kLaterModels[] = {
+    {11, "RAD_TAN_THIN_PRISM_FISHEYE", "3.11"},
+    {12, "SIMPLE_DIVISION", "4.0"},
+    {13, "DIVISION", "4.0"},
+    {14, "SIMPLE_FISHEYE", "4.0"},
+    {15, "FISHEYE", "4.0"},
+    {16, "EUCM", "4.1"},
+    {17, "EQUIRECTANGULAR", "4.1"}};
+
+std::string NewerThanThis(const DatedCameraModel& model) {
+  if (FindCameraModel(model.id) != nullptr) {
+    return "";
+  }
+  return std::string(model.name) + " (" + std::to_string(model.id) +
+         ") is a camera model of COLMAP " + model.version +
+         " and newer, but this program is built with " +
+         colmap::GetVersionInfo() +
+         ". Build it with a newer one, or undistort the images with that "
+         "(colmap image_undistorter)";
+}
+
 // COLMAP's own first guess of a camera.
 std::vector<double> InitialParams(const CameraModelInfo& model,
                                   double focal_length,
@@ -327,12 +354,34 @@ const CameraModelInfo* FindCameraModel(int id) {
   return nullptr;
 }
 
+std::string NewerCameraModel(const std::string& name) {
+  for (const DatedCameraModel& model : kLaterModels) {
+    if (model.name == name) {
+      return NewerThanThis(model);
+    }
+  }
+  return "";
+}
+
+std::string NewerCameraModel(int id) {
+  for (const DatedCameraModel& model : kLaterModels) {
+    if (model.id == id) {
+      return NewerThanThis(model);
+    }
+  }
+  return "";
+}
+
 colmap::Camera MakeColmapCamera(const std::string& model_name,
                                 int width,
                                 int height,
                                 const std::vector<double>& params) {
   const CameraModelInfo* model = FindCameraModel(model_name);
   if (model == nullptr) {
+    const std::string newer = NewerCameraModel(model_name);
+    if (!newer.empty()) {
+      throw InputError(newer);
+    }
     throw InputError("unknown camera model '" + model_name + "' (" +
                      colmap::GetVersionInfo() + " knows " + CameraModelNames() +
                      ")");

@@ -23,6 +23,12 @@ const std::vector<CameraModelInfo>& CameraModels();
 const CameraModelInfo* FindCameraModel(const std::string& name);
 const CameraModelInfo* FindCameraModel(int id);
 
+// The sentence on a camera model that only a newer COLMAP than this one has,
+// which names both: "SIMPLE_DIVISION (12) is a camera model of COLMAP 4.0 ...".
+// Empty for models that this one has, and for those that are not known here.
+std::string NewerCameraModel(const std::string& name);
+std::string NewerCameraModel(int id);
+
 // A camera without an id. Sizes in pixels, parameters in COLMAP's order.
 // Throws InputError, saying what was expected, for an unknown model, a wrong
 // number of parameters, a size or focal length that is not positive, or a

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -33,7 +34,9 @@ constexpr bool kHasRigsAndFrames = true;
 constexpr const char* kStems[] = {
     "cameras", "images", "points3D", "rigs", "frames"};
 
+// COLMAP's ids of nothing.
 constexpr uint64_t kNoPoint3D = std::numeric_limits<uint64_t>::max();
+constexpr uint32_t kNoId = std::numeric_limits<uint32_t>::max();
 
 [[noreturn]] void Fail(const fs::path& path, const std::string& what) {
   throw InputError("The model file " + path.string() + " is damaged: " + what +
@@ -47,13 +50,44 @@ std::string Text(const Args&... args) {
   return stream.str();
 }
 
+// Says which COLMAP has the camera's model, if a newer one has it.
+void RefuseNewerModel(const fs::path& path,
+                      uint32_t camera_id,
+                      const std::string& newer) {
+  if (!newer.empty()) {
+    throw InputError(Text("Camera ",
+                          camera_id,
+                          " of the model file ",
+                          path.string(),
+                          " cannot be used: ",
+                          newer,
+                          "."));
+  }
+}
+
+// A number that hardly another observation of an image has, so that sums of
+// them tell sets of observations apart (SplitMix64).
+uint64_t Fingerprint(uint64_t point_id, uint64_t index) {
+  uint64_t z = point_id + 0x9E3779B97F4A7C15u * (index + 1);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
 // What the files say about each other. The points come before the images, so
 // that nothing but their ids has to be remembered.
+//
+// Observations of points and tracks of images that are not there are what
+// remains where somebody deleted these from the files. They are counted, and
+// left out, if images and tracks agree on all other observations. Otherwise
+// something else is wrong, too, and nobody knows what.
 class Consistency {
  public:
   void AddCamera(uint32_t id, int model_id, const std::vector<double>& params) {
+    CheckId(id, kNoId, "camera");
     const CameraModelInfo* model = FindCameraModel(model_id);
     if (model == nullptr) {
+      RefuseNewerModel(path, id, NewerCameraModel(model_id));
       Fail(path, Text("camera ", id, " has the unknown model ", model_id));
     }
     if (params.size() != model->num_params) {
@@ -70,6 +104,7 @@ class Consistency {
   }
 
   void AddPoint(uint64_t id, const std::array<double, 3>& xyz) {
+    CheckId(id, kNoPoint3D, "point");
     for (const double value : xyz) {
       if (!std::isfinite(value)) {
         Fail(path, Text("the position of point ", id, " is not finite"));
@@ -79,10 +114,13 @@ class Consistency {
   }
 
   void AddTrackElement(uint64_t point_id, uint32_t image_id, uint32_t index) {
-    LastObservation& last = last_observations_[image_id];
-    if (index >= last.index) {
-      last = {index, point_id};
+    Tracks& tracks = tracks_[image_id];
+    if (index >= tracks.last_index) {
+      tracks.last_index = index;
+      tracks.last_point_id = point_id;
     }
+    ++tracks.num;
+    tracks.sum += Fingerprint(point_id, index);
   }
 
   void EndPoints() {
@@ -98,6 +136,7 @@ class Consistency {
                 const std::array<double, 7>& pose,
                 uint32_t camera_id,
                 const std::string& name) {
+    CheckId(id, kNoId, "image");
     double squared_norm = 0.0;
     for (size_t i = 0; i < pose.size(); ++i) {
       if (!std::isfinite(pose[i])) {
@@ -127,49 +166,75 @@ class Consistency {
     }
   }
 
-  void AddPoint2D(uint32_t image_id, double x, double y, uint64_t point_id) {
-    if (!std::isfinite(x) || !std::isfinite(y)) {
+  void AddPoint2D(uint32_t image_id,
+                  uint64_t index,
+                  const std::array<double, 2>& xy,
+                  uint64_t point_id) {
+    if (!std::isfinite(xy[0]) || !std::isfinite(xy[1])) {
       Fail(path, Text("a 2D point of image ", image_id, " is not finite"));
     }
-    if (point_id != kNoPoint3D &&
-        !std::binary_search(point_ids_.begin(), point_ids_.end(), point_id)) {
-      Fail(path,
-           Text("image ",
-                image_id,
-                " observes point ",
-                point_id,
-                ", which the points3D file lacks"));
+    if (point_id == kNoPoint3D) {
+      return;
+    }
+    if (HasPoint(point_id)) {
+      ++num_observations_;
+      sum_of_image_ += Fingerprint(point_id, index);
+      return;
+    }
+    ++num_observations_of_gone_points_;
+    if (first_gone_.empty()) {
+      first_gone_ = Text("image ",
+                         image_id,
+                         " observes point ",
+                         point_id,
+                         ", which the points3D file lacks");
     }
   }
 
   void EndImage(uint32_t image_id, uint64_t num_points2D) {
-    const auto last = last_observations_.find(image_id);
-    if (last != last_observations_.end() &&
-        last->second.index >= num_points2D) {
+    const auto found = tracks_.find(image_id);
+    const Tracks tracks = found == tracks_.end() ? Tracks() : found->second;
+    if (tracks.num > 0 && tracks.last_index >= num_points2D) {
       Fail(path,
            Text("image ",
                 image_id,
                 " has ",
                 num_points2D,
                 " 2D points, but the track of point ",
-                last->second.point_id,
+                tracks.last_point_id,
                 " names its 2D point ",
-                last->second.index));
+                tracks.last_index));
     }
+    agree_ &= tracks.sum == sum_of_image_;
+    sum_of_image_ = 0;
   }
 
-  void EndImages() {
-    for (const auto& [image_id, last] : last_observations_) {
-      if (image_ids_.count(image_id) == 0) {
-        Fail(path,
-             Text("image ",
-                  image_id,
-                  ", which the track of point ",
-                  last.point_id,
-                  " names, is missing"));
+  void EndImages(ModelFilesSummary* summary) {
+    for (const auto& [image_id, tracks] : tracks_) {
+      if (HasImage(image_id)) {
+        continue;
+      }
+      summary->num_track_elements_of_gone_images += tracks.num;
+      if (first_gone_.empty()) {
+        first_gone_ = Text("image ",
+                           image_id,
+                           ", which the track of point ",
+                           tracks.last_point_id,
+                           " names, is missing");
       }
     }
+    if (!first_gone_.empty() &&
+        (!agree_ || image_ids_.empty() || point_ids_.empty())) {
+      Fail(path, first_gone_);
+    }
+    summary->num_observations = num_observations_;
+    summary->num_observations_of_gone_points = num_observations_of_gone_points_;
   }
+
+  bool HasPoint(uint64_t id) const {
+    return std::binary_search(point_ids_.begin(), point_ids_.end(), id);
+  }
+  bool HasImage(uint32_t id) const { return image_ids_.count(id) > 0; }
 
   void AddImageOfFrame(uint64_t image_id) {
     if (!image_ids_of_frames_.insert(image_id).second) {
@@ -196,17 +261,32 @@ class Consistency {
   fs::path path;
 
  private:
-  struct LastObservation {
-    uint32_t index = 0;
-    uint64_t point_id = 0;
+  // What the tracks say of an image.
+  struct Tracks {
+    size_t num = 0;
+    uint64_t sum = 0;  // of Fingerprint()
+    uint32_t last_index = 0;
+    uint64_t last_point_id = 0;
   };
+
+  void CheckId(uint64_t id, uint64_t none, const std::string& what) const {
+    if (id == none) {
+      Fail(path,
+           Text("a ", what, " has the id ", id, ", which stands for none"));
+    }
+  }
 
   std::set<uint32_t> camera_ids_;
   std::set<uint32_t> image_ids_;
   std::set<uint64_t> image_ids_of_frames_;
   std::set<std::string> image_names_;
   std::vector<uint64_t> point_ids_;
-  std::map<uint32_t, LastObservation> last_observations_;
+  std::map<uint32_t, Tracks> tracks_;  // by image
+  size_t num_observations_ = 0;
+  size_t num_observations_of_gone_points_ = 0;
+  uint64_t sum_of_image_ = 0;  // of the observations of the image being read
+  bool agree_ = true;          // these and the tracks, of all images
+  std::string first_gone_;     // says what
 };
 
 // Reads little-endian values and never past the end of the file.
@@ -332,9 +412,7 @@ void WalkBinaryImages(const fs::path& path,
     const uint64_t num_points2D = file.ReadCount(24);
     for (uint64_t j = 0; j < num_points2D; ++j) {
       const std::array<double, 2> xy = file.ReadDoubles<2>();
-      const uint64_t point_id = file.Read<uint64_t>();
-      model->AddPoint2D(id, xy[0], xy[1], point_id);
-      summary->num_observations += point_id != kNoPoint3D;
+      model->AddPoint2D(id, j, xy, file.Read<uint64_t>());
     }
     model->EndImage(id, num_points2D);
   }
@@ -453,18 +531,33 @@ class TextFile {
     return value;
   }
 
-  // -1 is COLMAP's spelling of "none", the largest id.
+  // -1 is COLMAP's spelling of "none", the largest id, which others write out.
+  // COLMAP reads no number between.
   uint64_t Id() {
     const std::string word = Word();
+    if (word == "-1" || word == std::to_string(kNoPoint3D)) {
+      return kNoPoint3D;
+    }
     char* end = nullptr;
+    errno = 0;
     const long long value = std::strtoll(word.c_str(), &end, 10);
-    if (end == word.c_str() || *end != '\0' || value < -1) {
+    if (end == word.c_str() || *end != '\0' || value < 0 || errno != 0) {
       FailLine("has '" + word + "' where an id belongs");
     }
     return static_cast<uint64_t>(value);
   }
 
-  uint32_t Id32() { return static_cast<uint32_t>(Id()); }
+  uint32_t Id32() {
+    const uint64_t id = Id();
+    if (id >= kNoId) {
+      FailLine(Text("has an id that is not below ", kNoId));
+    }
+    return static_cast<uint32_t>(id);
+  }
+
+  // The line as it is, and its words before the next one.
+  const std::string& Line() const { return line_; }
+  std::string_view LastWord() const { return words_[word_ - 1]; }
 
   template <size_t N>
   std::array<double, N> Doubles() {
@@ -482,8 +575,8 @@ class TextFile {
  private:
   fs::path path_;
   std::ifstream file_;
-  size_t line_number_ = 0;
   std::string line_;
+  size_t line_number_ = 0;
   std::vector<std::string_view> words_;  // parts of it
   size_t word_ = 0;
 };
@@ -497,6 +590,7 @@ void WalkTextCameras(const fs::path& path,
     const std::string model_name = file.Word();
     const CameraModelInfo* info = FindCameraModel(model_name);
     if (info == nullptr) {
+      RefuseNewerModel(path, id, NewerCameraModel(model_name));
       file.FailLine("has the unknown camera model '" + model_name + "'");
     }
     file.Id();  // width
@@ -540,15 +634,14 @@ void WalkTextImages(const fs::path& path,
       summary->names_with_blanks[id] = name;
     }
     ++summary->num_images;
-    if (!file.NextLine()) {
-      file.FailLine("is not followed by a line of 2D points");
-    }
+    summary->last_line_is_missing = !file.NextLine();
     uint64_t num_points2D = 0;
     for (; file.HasWord(); ++num_points2D) {
       const std::array<double, 2> xy = file.Doubles<2>();
       const uint64_t point_id = file.Id();
-      model->AddPoint2D(id, xy[0], xy[1], point_id);
-      summary->num_observations += point_id != kNoPoint3D;
+      model->AddPoint2D(id, num_points2D, xy, point_id);
+      summary->num_written_out_nones +=
+          point_id == kNoPoint3D && file.LastWord() != "-1";
     }
     model->EndImage(id, num_points2D);
   }
@@ -646,6 +739,171 @@ std::string NameModelsBelow(const fs::path& folder) {
   return text.empty() ? text : text + ".";
 }
 
+// Walks through the model in a folder.
+Consistency Walk(const fs::path& folder, ModelFilesSummary* summary) {
+  if (!fs::is_directory(folder)) {
+    throw InputError("The model folder " + folder.string() +
+                     " does not exist.");
+  }
+  summary->binary = HasFiles(folder, ".bin");
+  if (!summary->binary && !HasFiles(folder, ".txt")) {
+    throw InputError("The folder " + folder.string() +
+                     " holds no complete COLMAP model: expected cameras, "
+                     "images and points3D, all three as .bin or as .txt." +
+                     NameModelsBelow(folder));
+  }
+
+  Consistency model;
+  if (summary->binary) {
+    model.path = folder / "cameras.bin";
+    WalkBinaryCameras(model.path, &model, summary);
+    model.path = folder / "points3D.bin";
+    WalkBinaryPoints(model.path, &model, summary);
+    model.EndPoints();
+    model.path = folder / "images.bin";
+    WalkBinaryImages(model.path, &model, summary);
+    model.EndImages(summary);
+    if (kHasRigsAndFrames && fs::exists(folder / "rigs.bin")) {
+      WalkBinaryRigs(folder / "rigs.bin");
+    }
+    if (kHasRigsAndFrames && fs::exists(folder / "frames.bin")) {
+      model.path = folder / "frames.bin";
+      WalkBinaryFrames(model.path, &model);
+      model.EndFrames();
+    }
+  } else {
+    model.path = folder / "cameras.txt";
+    WalkTextCameras(model.path, &model, summary);
+    model.path = folder / "points3D.txt";
+    WalkTextPoints(model.path, &model, summary);
+    model.EndPoints();
+    model.path = folder / "images.txt";
+    WalkTextImages(model.path, &model, summary);
+    model.EndImages(summary);
+    if (kHasRigsAndFrames && fs::exists(folder / "frames.txt")) {
+      model.path = folder / "frames.txt";
+      WalkTextFrames(model.path, &model);
+      model.EndFrames();
+    }
+  }
+  return model;
+}
+
+// A file that is written anew from one that was checked.
+class RepairedFile {
+ public:
+  explicit RepairedFile(const fs::path& path)
+      : path_(path), file_(path, std::ios::binary) {}
+
+  template <typename T>
+  void Write(const T& value) {
+    file_.write(reinterpret_cast<const char*>(&value), sizeof(T));
+  }
+
+  std::ostream& Text() { return file_; }
+
+  void Close() {
+    file_.close();
+    if (!file_) {
+      throw std::runtime_error("The repaired model file " + path_.string() +
+                               " could not be written. Is the disk full?");
+    }
+  }
+
+ private:
+  fs::path path_;
+  std::ofstream file_;
+};
+
+void RepairBinaryPoints(const fs::path& path,
+                        const fs::path& repaired_path,
+                        const Consistency& model) {
+  BinaryFile file(path);
+  RepairedFile repaired(repaired_path);
+  const uint64_t num_points = file.ReadCount(51);
+  repaired.Write(num_points);
+  for (uint64_t i = 0; i < num_points; ++i) {
+    // Id, position, colour and error.
+    repaired.Write(file.Read<std::array<char, 8 + 24 + 3 + 8>>());
+    const uint64_t length = file.ReadCount(8);
+    std::vector<std::array<uint32_t, 2>> track;
+    for (uint64_t j = 0; j < length; ++j) {
+      const auto element = file.Read<std::array<uint32_t, 2>>();
+      if (model.HasImage(element[0])) {
+        track.push_back(element);
+      }
+    }
+    repaired.Write<uint64_t>(track.size());
+    for (const auto& element : track) {
+      repaired.Write(element);
+    }
+  }
+  repaired.Close();
+}
+
+void RepairBinaryImages(const fs::path& path,
+                        const fs::path& repaired_path,
+                        const Consistency& model) {
+  BinaryFile file(path);
+  RepairedFile repaired(repaired_path);
+  const uint64_t num_images = file.ReadCount(73);
+  repaired.Write(num_images);
+  for (uint64_t i = 0; i < num_images; ++i) {
+    // Ids and pose.
+    repaired.Write(file.Read<std::array<char, 4 + 7 * 8 + 4>>());
+    repaired.Text() << file.ReadName() << '\0';
+    const uint64_t num_points2D = file.ReadCount(24);
+    repaired.Write(num_points2D);
+    for (uint64_t j = 0; j < num_points2D; ++j) {
+      repaired.Write(file.ReadDoubles<2>());
+      const uint64_t point_id = file.Read<uint64_t>();
+      repaired.Write(model.HasPoint(point_id) ? point_id : kNoPoint3D);
+    }
+  }
+  repaired.Close();
+}
+
+void RepairTextPoints(const fs::path& path,
+                      const fs::path& repaired_path,
+                      const Consistency& model) {
+  TextFile file(path);
+  RepairedFile repaired(repaired_path);
+  while (file.NextRecord()) {
+    for (int i = 0; i < 8; ++i) {  // id, position, colour and error
+      repaired.Text() << file.Word() << ' ';
+    }
+    while (file.HasWord()) {
+      const uint32_t image_id = file.Id32();
+      const std::string index = file.Word();
+      if (model.HasImage(image_id)) {
+        repaired.Text() << image_id << ' ' << index << ' ';
+      }
+    }
+    repaired.Text() << '\n';
+  }
+  repaired.Close();
+}
+
+void RepairTextImages(const fs::path& path,
+                      const fs::path& repaired_path,
+                      const Consistency& model) {
+  TextFile file(path);
+  RepairedFile repaired(repaired_path);
+  while (file.NextRecord()) {
+    repaired.Text() << file.Line() << '\n';
+    file.NextLine();
+    while (file.HasWord()) {
+      repaired.Text() << file.Word() << ' ' << file.Word() << ' ';
+      const uint64_t point_id = file.Id();
+      repaired.Text() << (model.HasPoint(point_id) ? file.LastWord()
+                                                   : std::string_view("-1"))
+                      << ' ';
+    }
+    repaired.Text() << '\n';
+  }
+  repaired.Close();
+}
+
 }  // namespace
 
 const std::vector<std::string>& ModelFileNames() {
@@ -672,53 +930,37 @@ bool HoldsModel(const std::string& path) {
 }
 
 ModelFilesSummary CheckModelFiles(const std::string& path) {
-  const fs::path folder(path);
-  if (!fs::is_directory(folder)) {
-    throw InputError("The model folder " + path + " does not exist.");
-  }
   ModelFilesSummary summary;
-  summary.binary = HasFiles(folder, ".bin");
-  if (!summary.binary && !HasFiles(folder, ".txt")) {
-    throw InputError("The folder " + path +
-                     " holds no complete COLMAP model: expected cameras, "
-                     "images and points3D, all three as .bin or as .txt." +
-                     NameModelsBelow(folder));
-  }
-
-  Consistency model;
-  if (summary.binary) {
-    model.path = folder / "cameras.bin";
-    WalkBinaryCameras(model.path, &model, &summary);
-    model.path = folder / "points3D.bin";
-    WalkBinaryPoints(model.path, &model, &summary);
-    model.EndPoints();
-    model.path = folder / "images.bin";
-    WalkBinaryImages(model.path, &model, &summary);
-    model.EndImages();
-    if (kHasRigsAndFrames && fs::exists(folder / "rigs.bin")) {
-      WalkBinaryRigs(folder / "rigs.bin");
-    }
-    if (kHasRigsAndFrames && fs::exists(folder / "frames.bin")) {
-      model.path = folder / "frames.bin";
-      WalkBinaryFrames(model.path, &model);
-      model.EndFrames();
-    }
-  } else {
-    model.path = folder / "cameras.txt";
-    WalkTextCameras(model.path, &model, &summary);
-    model.path = folder / "points3D.txt";
-    WalkTextPoints(model.path, &model, &summary);
-    model.EndPoints();
-    model.path = folder / "images.txt";
-    WalkTextImages(model.path, &model, &summary);
-    model.EndImages();
-    if (kHasRigsAndFrames && fs::exists(folder / "frames.txt")) {
-      model.path = folder / "frames.txt";
-      WalkTextFrames(model.path, &model);
-      model.EndFrames();
-    }
-  }
+  Walk(path, &summary);
   return summary;
+}
+
+bool ModelFilesSummary::NeedsRepair() const {
+  return num_observations_of_gone_points + num_track_elements_of_gone_images +
+                 num_written_out_nones >
+             0 ||
+         last_line_is_missing;
+}
+
+void RepairModelFiles(const std::string& path,
+                      const std::string& repaired_path) {
+  ModelFilesSummary summary;
+  const Consistency model = Walk(path, &summary);
+  const fs::path from(path);
+  const fs::path to(repaired_path);
+  const std::string extension = summary.binary ? ".bin" : ".txt";
+  for (const std::string stem : {"cameras", "rigs", "frames"}) {
+    if (fs::exists(from / (stem + extension))) {
+      fs::copy_file(from / (stem + extension), to / (stem + extension));
+    }
+  }
+  if (summary.binary) {
+    RepairBinaryPoints(from / "points3D.bin", to / "points3D.bin", model);
+    RepairBinaryImages(from / "images.bin", to / "images.bin", model);
+  } else {
+    RepairTextPoints(from / "points3D.txt", to / "points3D.txt", model);
+    RepairTextImages(from / "images.txt", to / "images.txt", model);
+  }
 }
 
 std::unique_ptr<TemporaryFolder> CopyUnlessPlain(const std::string& path) {

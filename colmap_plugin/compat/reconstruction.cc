@@ -1,15 +1,26 @@
 #include "colmap_plugin/compat/reconstruction.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/model_files.h"
+#include "colmap_plugin/io/output.h"
 #include "nre/error.h"
 
 namespace nre {
 namespace {
+
+template <typename Map>
+std::set<uint32_t> IdsOf(const Map& map) {
+  std::set<uint32_t> ids;
+  for (const auto& [id, _] : map) {
+    ids.insert(id);
+  }
+  return ids;
+}
 
 #if NRE_COLMAP_VERSION < 400
 
@@ -50,14 +61,13 @@ colmap::rig_t RigOfCamera(colmap::camera_t camera_id,
                           colmap::rig_t new_id,
                           colmap::Reconstruction* model) {
   const colmap::sensor_t sensor(colmap::SensorType::CAMERA, camera_id);
-  const bool is_free = !model->ExistsRig(new_id);
   for (const auto& [rig_id, rig] : model->Rigs()) {
     if (rig.HasSensor(sensor)) {
       return rig_id;
     }
-    if (!is_free) {
-      new_id = std::max(new_id, rig_id + 1);
-    }
+  }
+  if (model->ExistsRig(new_id)) {
+    new_id = FreeIds(IdsOf(model->Rigs()), colmap::kInvalidRigId - 1).Take();
   }
   colmap::Rig rig;
   rig.SetRigId(new_id);
@@ -72,9 +82,8 @@ void AddImage(colmap::Image image,
               colmap::Reconstruction* model) {
   colmap::frame_t frame_id = frame_ids.frame_id;
   if (model->ExistsFrame(frame_id)) {
-    for (const auto& [id, _] : model->Frames()) {
-      frame_id = std::max(frame_id, id + 1);
-    }
+    frame_id =
+        FreeIds(IdsOf(model->Frames()), colmap::kInvalidFrameId - 1).Take();
   }
   const colmap::rig_t rig_id =
       RigOfCamera(image.CameraId(), frame_ids.rig_id, model);
@@ -114,22 +123,49 @@ void AddToError(const Camera& camera,
   }
 }
 
+// The warning on a model that somebody cut or edited.
+std::string SentenceOnRepair(const std::string& path,
+                             const ModelFilesSummary& files) {
+  std::string parts;
+  const auto add = [&](size_t num, const std::string& what) {
+    if (num > 0) {
+      parts += (parts.empty() ? "" : ", ") + std::to_string(num) + " " + what;
+    }
+  };
+  add(files.num_observations_of_gone_points,
+      "observations of points that are gone");
+  add(files.num_track_elements_of_gone_images,
+      "observations by images that are gone");
+  add(files.num_written_out_nones,
+      "2D points with 18446744073709551615 instead of -1");
+  add(files.last_line_is_missing, "image without its line of 2D points");
+  return "The model in " + path + " was cut or edited: " + parts +
+         ". What fits together is used. COLMAP fails on such models, and has "
+         "no "
+         "command to mend them: delete images of the whole model by colmap "
+         "image_deleter, or go on with what nre_image_registrator writes.";
+}
+
 }  // namespace
 
-void ReadModel(const std::string& path,
-               colmap::Reconstruction* model,
-               bool needs_points) {
+std::string ReadModel(const std::string& path, colmap::Reconstruction* model) {
   const ModelFilesSummary files = CheckModelFiles(path);
-  if (files.num_images == 0 || (needs_points && files.num_points == 0)) {
-    throw InputError("The model in " + path + " is empty: it has " +
-                     std::to_string(files.num_images) + " images and " +
-                     std::to_string(files.num_points) +
-                     " points. Expected images with " +
-                     (needs_points ? "3D points." : "poses."));
+  if (files.num_images == 0) {
+    throw InputError("The model in " + path +
+                     " is empty: it has no images. Expected images with "
+                     "poses.");
   }
-  const auto copy = files.binary ? nullptr : CopyUnlessPlain(path);
+  std::unique_ptr<TemporaryFolder> repaired;
+  if (files.NeedsRepair()) {
+    repaired = std::make_unique<TemporaryFolder>(
+        std::filesystem::temp_directory_path() / "colmap_nre_model");
+    RepairModelFiles(path, repaired->path().string());
+  }
+  const std::string readable =
+      repaired == nullptr ? path : repaired->path().string();
+  const auto plain = files.binary ? nullptr : CopyUnlessPlain(readable);
   try {
-    model->Read(copy == nullptr ? path : copy->path().string());
+    model->Read(plain == nullptr ? readable : plain->path().string());
     for (const auto& [id, name] : files.names_with_blanks) {
       model->Image(id).SetName(name);
     }
@@ -140,6 +176,7 @@ void ReadModel(const std::string& path,
   if (RegisteredImages(*model).empty()) {
     throw InputError("No image of the model in " + path + " has a pose.");
   }
+  return files.NeedsRepair() ? SentenceOnRepair(path, files) : "";
 }
 
 void WriteModel(const colmap::Reconstruction& model, const std::string& path) {
@@ -179,20 +216,41 @@ std::map<std::string, colmap::image_t> ImageIdsByName(
   return ids;
 }
 
-colmap::camera_t NextCameraId(const colmap::Reconstruction& model) {
-  colmap::camera_t next = 1;
-  for (const auto& [id, _] : model.Cameras()) {
-    next = std::max(next, id + 1);
+std::unique_ptr<Camera> CameraOf(const colmap::Reconstruction& model,
+                                 const colmap::Image& image) {
+  try {
+    return CreateCamera(model.Camera(image.CameraId()));
+  } catch (const InputError& error) {
+    throw InputError("its camera " + std::to_string(image.CameraId()) +
+                     " is wrong: " + error.what());
   }
-  return next;
 }
 
-colmap::image_t NextImageId(const colmap::Reconstruction& model) {
-  colmap::image_t next = 1;
-  for (const auto& [id, _] : model.Images()) {
-    next = std::max(next, id + 1);
+FreeIds::FreeIds(std::set<uint32_t> used, uint32_t max_id)
+    : used_(std::move(used)), max_id_(max_id) {}
+
+uint32_t FreeIds::Take() {
+  uint32_t id = used_.empty() ? 1 : *used_.rbegin() + 1;
+  if (id == 0 || id > max_id_) {
+    while (used_.count(lowest_) > 0) {
+      ++lowest_;
+    }
+    id = lowest_;
   }
-  return next;
+  if (id > max_id_) {
+    throw InputError("No id is free: all up to " + std::to_string(max_id_) +
+                     " are in use.");
+  }
+  used_.insert(id);
+  return id;
+}
+
+std::set<uint32_t> CameraIds(const colmap::Reconstruction& model) {
+  return IdsOf(model.Cameras());
+}
+
+std::set<uint32_t> ImageIds(const colmap::Reconstruction& model) {
+  return IdsOf(model.Images());
 }
 
 void AddRegisteredImage(const colmap::Camera& camera,

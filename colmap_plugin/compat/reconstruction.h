@@ -1,23 +1,26 @@
 // Reading, extending and writing COLMAP models.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "colmap_plugin/compat/colmap.h"
+#include "nre/camera.h"
 #include "nre/rigid3.h"
 
 namespace nre {
 
 // Reads the model (binary or text) in the folder `path` after checking its
-// files (see model_files.h). Throws InputError for anything wrong with it and
-// for a model without registered images or, if it `needs_points`, without
-// these.
-void ReadModel(const std::string& path,
-               colmap::Reconstruction* model,
-               bool needs_points = true);
+// files (see model_files.h). Returns a warning if it is not all used, else
+// nothing. Throws InputError for anything wrong with it and for a model without
+// registered images; points it need not have.
+std::string ReadModel(const std::string& path, colmap::Reconstruction* model);
 
 // Writes the model, binary, into the existing folder `path` and checks what
 // lies there afterwards: COLMAP's writers do not notice a full disk. Throws
@@ -32,9 +35,34 @@ std::vector<colmap::image_t> RegisteredImages(
 std::map<std::string, colmap::image_t> ImageIdsByName(
     const colmap::Reconstruction& model);
 
-// The smallest ids above all those in use.
-colmap::camera_t NextCameraId(const colmap::Reconstruction& model);
-colmap::image_t NextImageId(const colmap::Reconstruction& model);
+// The camera of an image of the model. Throws InputError, naming the camera, if
+// it cannot be used.
+std::unique_ptr<Camera> CameraOf(const colmap::Reconstruction& model,
+                                 const colmap::Image& image);
+
+// Ids for what is new: those above all that are in use and, where these end,
+// the free ones below.
+class FreeIds {
+ public:
+  // Ids go from 1 to `max_id`.
+  FreeIds(std::set<uint32_t> used, uint32_t max_id);
+
+  // Returns another one each time. Throws InputError if there is none.
+  uint32_t Take();
+
+ private:
+  std::set<uint32_t> used_;
+  uint32_t max_id_;
+  uint32_t lowest_ = 1;  // no smaller one is free
+};
+
+// COLMAP's largest ids; those of images are cut by the numbers of pairs in a
+// database.
+constexpr colmap::camera_t kMaxCameraId = colmap::kInvalidCameraId - 1;
+constexpr colmap::image_t kMaxImageId = std::numeric_limits<int32_t>::max() - 1;
+
+std::set<uint32_t> CameraIds(const colmap::Reconstruction& model);
+std::set<uint32_t> ImageIds(const colmap::Reconstruction& model);
 
 // A 2D point of a new image, and the 3D point that it observes
 // (colmap::kInvalidPoint3DId: none). Image coordinates are COLMAP's.

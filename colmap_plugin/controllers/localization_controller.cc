@@ -57,6 +57,12 @@ bool Contains(const std::vector<colmap::image_t>& image_ids,
   return std::count(image_ids.begin(), image_ids.end(), image_id) > 0;
 }
 
+void AddOnce(const std::string& warning, std::vector<std::string>* warnings) {
+  if (std::count(warnings->begin(), warnings->end(), warning) == 0) {
+    warnings->push_back(warning);
+  }
+}
+
 // At most `count` elements, evenly spread over all of them.
 std::vector<colmap::image_t> SpreadEvenly(
     const std::vector<colmap::image_t>& all, size_t count) {
@@ -424,8 +430,8 @@ void LocalizationController::EstimateWith(const Priors& priors,
   result->features_ms += stopwatch.LapMs();
 
   if (!references->given && references->image_ids.empty()) {
-    references->image_ids =
-        ChooseReferences(features, *camera, priors, query.name, view, seed);
+    references->image_ids = ChooseReferences(
+        features, *camera, priors, query.name, view, seed, &result->warnings);
     result->references_chosen = true;
     result->choose_references_ms += stopwatch.LapMs();
   }
@@ -543,7 +549,7 @@ DescribedPoints LocalizationController::Describe(
     QueryResult* result) {
   std::vector<std::shared_ptr<const ReferenceDescription>> references;
   result->references.clear();
-  result->warnings.clear();
+  std::string problem;
   for (const colmap::image_t image_id : image_ids) {
     CheckStop();
     try {
@@ -555,13 +561,14 @@ DescribedPoints LocalizationController::Describe(
         result->references.push_back(model_.Image(image_id).Name());
       }
     } catch (const InputError& error) {
-      result->warnings.push_back(error.what());
+      AddOnce(error.what(), &result->warnings);
+      if (problem.empty()) problem = error.what();
     }
   }
   if (references.empty()) {
-    throw InputError(result->warnings.empty()
+    throw InputError(problem.empty()
                          ? "no reference image shows what it seems to show"
-                         : result->warnings.front());
+                         : problem);
   }
   DescribedPoints points = ChoosePoints(model_,
                                         references,
@@ -579,10 +586,19 @@ View LocalizationController::ViewOf(
     const std::vector<colmap::image_t>& references) const {
   std::vector<std::unique_ptr<Camera>> cameras;
   std::vector<const Camera*> pointers;
+  std::string problem;
   for (const colmap::image_t image_id : references) {
-    cameras.push_back(
-        CreateCamera(model_.Camera(model_.Image(image_id).CameraId())));
-    pointers.push_back(cameras.back().get());
+    const colmap::Image& image = model_.Image(image_id);
+    try {
+      cameras.push_back(CameraOf(model_, image));
+      pointers.push_back(cameras.back().get());
+    } catch (const InputError& error) {
+      // It is left out when it should be described.
+      problem = CannotBeUsed(image, error.what());
+    }
+  }
+  if (pointers.empty()) {
+    throw InputError(problem);
   }
   return ChooseView(preset_, camera, pointers);
 }
@@ -599,7 +615,7 @@ LocalizationController::Describe(colmap::image_t image_id,
   const std::shared_ptr<const ReferenceDescription> all =
       cache_.Get(image_id, {view.zoom.coarse, 0});
   const std::unique_ptr<Camera> reference =
-      CreateCamera(model_.Camera(model_.Image(image_id).CameraId()));
+      CameraOf(model_, model_.Image(image_id));
   std::vector<ImagePart> parts;
   if (choice.cam_from_world != nullptr) {
     std::vector<Eigen::Vector3d> points;
@@ -672,7 +688,8 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
     const Priors& priors,
     const std::string& query_name,
     const View& view,
-    uint64_t seed) {
+    uint64_t seed,
+    std::vector<std::string>* warnings) {
   NreEstimationOptions estimation = options_.estimation;
   estimation.method = EstimationMethod::kNre;
   estimation.max_num_points = options_.num_probe_points;
@@ -723,6 +740,7 @@ std::vector<colmap::image_t> LocalizationController::ChooseReferences(
       }
     } catch (const InputError& error) {
       problem = error.what();
+      AddOnce(problem, warnings);
     }
   }
   if (trials.empty()) {

@@ -153,13 +153,16 @@ class LocalizationController {
                     QueryReferences* references,
                     QueryResult* result,
                     QueryPictures* pictures);
-  // Always by the NRE, so that all methods see the same points.
-  std::vector<colmap::image_t> ChooseReferences(const ImageFeatures& features,
-                                                const Camera& camera,
-                                                const Priors& priors,
-                                                const std::string& query_name,
-                                                const View& view,
-                                                uint64_t seed);
+  // Always by the NRE, so that all methods see the same points. `warnings`
+  // receives what is wrong with those that cannot be used.
+  std::vector<colmap::image_t> ChooseReferences(
+      const ImageFeatures& features,
+      const Camera& camera,
+      const Priors& priors,
+      const std::string& query_name,
+      const View& view,
+      uint64_t seed,
+      std::vector<std::string>* warnings);
   // Adds images that show what the estimate and its alternatives show. Returns
   // whether they may say more: false if there are none or, of an estimate
   // without alternatives, if they observe hardly any other points.

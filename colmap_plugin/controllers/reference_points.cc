@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <sstream>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -22,25 +25,66 @@ struct Keypoint {
   Eigen::Vector2d projection = Eigen::Vector2d::Zero();  // of the point
 };
 
-// The image's observations of points in front of it, by ascending point; one
-// for each point.
-std::vector<Keypoint> UsableKeypoints(const colmap::Reconstruction& model,
-                                      const colmap::Image& image) {
-  const std::unique_ptr<Camera> camera =
-      CreateCamera(model.Camera(image.CameraId()));
+// What an image observes, beside what it should.
+struct Observations {
+  std::vector<Keypoint> in_front;  // of points in front of the camera
+  size_t num = 0;                  // all
+  size_t num_right = 0;            // near the projections of their points
+  double max_error_px = 0.0;       // what is near
+};
+
+Observations Observe(const colmap::Reconstruction& model,
+                     const colmap::Image& image) {
+  // Well beyond the errors of the worst models that are of any use.
+  constexpr double kMaxErrorPx = 8.0;
+  constexpr double kMaxErrorOfWidth = 0.005;
+  const std::unique_ptr<Camera> camera = CameraOf(model, image);
   const Rigid3d cam_from_world = CamFromWorld(image);
-  std::vector<Keypoint> keypoints;
+  Observations observations;
+  observations.max_error_px =
+      std::max(kMaxErrorPx, kMaxErrorOfWidth * camera->Width());
   for (const auto& point : image.Points2D()) {
     if (!point.HasPoint3D()) {
       continue;
     }
+    ++observations.num;
     const colmap::point3D_t id = Point3DId(point);
     Eigen::Vector2d xy;
     if (camera->Project(
             cam_from_world * XYZ(model.Point3D(id)), &xy, nullptr)) {
-      keypoints.push_back({id, XY(point), xy});
+      observations.in_front.push_back({id, XY(point), xy});
+      observations.num_right +=
+          (xy - XY(point)).norm() <= observations.max_error_px;
     }
   }
+  return observations;
+}
+
+// Says why, if fewer than half of the observations are where their points are;
+// empty otherwise. Descriptors from there are those of something else.
+std::string Contradiction(const Observations& observations) {
+  if (2 * observations.num_right >= observations.num) {
+    return "";
+  }
+  std::ostringstream text;
+  text << "its 2D points contradict its 3D points: " << observations.num_right
+       << " of " << observations.num << " lie within "
+       << observations.max_error_px
+       << " px of the projections of their points, so that pose, camera and 2D "
+          "points do not belong together";
+  return text.str();
+}
+
+// The image's observations of points in front of it, by ascending point; one
+// for each point. Throws InputError if they cannot be used.
+std::vector<Keypoint> UsableKeypoints(const colmap::Reconstruction& model,
+                                      const colmap::Image& image) {
+  Observations observations = Observe(model, image);
+  const std::string contradiction = Contradiction(observations);
+  if (!contradiction.empty()) {
+    throw InputError(contradiction);
+  }
+  std::vector<Keypoint> keypoints = std::move(observations.in_front);
   std::stable_sort(keypoints.begin(),
                    keypoints.end(),
                    [](const Keypoint& a, const Keypoint& b) {
@@ -187,8 +231,7 @@ void AddSharedVariances(const colmap::Reconstruction& model,
     double sum_squares = 0.0;
   };
   Quarter quarters[4];
-  const std::unique_ptr<Camera> camera =
-      CreateCamera(model.Camera(image.CameraId()));
+  const std::unique_ptr<Camera> camera = CameraOf(model, image);
   for (const Keypoint& keypoint : UsableKeypoints(model, image)) {
     const size_t length = TrackOf(model.Point3D(keypoint.point3D_id)).Length();
     if (length < kMinTrackLength) {
@@ -219,6 +262,10 @@ void AddSharedVariances(const colmap::Reconstruction& model,
 
 }  // namespace
 
+std::string CannotBeUsed(const colmap::Image& image, const std::string& why) {
+  return "the reference image " + image.Name() + " cannot be used: " + why;
+}
+
 ReferenceCache::ReferenceCache(const colmap::Reconstruction& model,
                                std::string image_path,
                                const FeaturePreset& preset,
@@ -243,6 +290,7 @@ ReferenceCache::Description ReferenceCache::Describe(
     colmap::image_t image_id, const Zoom& zoom, const ImagePart* part) const {
   const colmap::Image& image = model_.Image(image_id);
   try {
+    std::vector<Keypoint> keypoints = UsableKeypoints(model_, image);
     const colmap::Camera& camera = model_.Camera(image.CameraId());
     Image pixels = ReadCameraImage(image_path_,
                                    image.Name(),
@@ -253,7 +301,6 @@ ReferenceCache::Description ReferenceCache::Describe(
         *preset_.coarse, pixels.width, pixels.height, zoom.coarse);
     const double fine_scale =
         ReferenceScale(*preset_.fine, pixels.width, pixels.height, zoom.fine);
-    std::vector<Keypoint> keypoints = UsableKeypoints(model_, image);
     Eigen::Vector2d origin = Eigen::Vector2d::Zero();
     if (part != nullptr) {
       pixels = CutOut(pixels, *part);
@@ -276,11 +323,12 @@ ReferenceCache::Description ReferenceCache::Describe(
         preset_.fine->Extract(pixels, fine_scale), origin, keypoints, &sampled);
 
     auto description = std::make_shared<ReferenceDescription>();
+    description->xy.resize(2, std::count(sampled.begin(), sampled.end(), true));
     const Rigid3d cam_from_world = CamFromWorld(image);
     for (size_t i = 0; i < keypoints.size(); ++i) {
       if (sampled[i]) {
+        description->xy.col(description->point3D_ids.size()) = keypoints[i].xy;
         description->point3D_ids.push_back(keypoints[i].point3D_id);
-        description->xy.push_back(keypoints[i].xy);
         AppendRow(coarse, i, preset_.coarse->Channels(), &description->coarse);
         AppendRow(fine, i, preset_.fine->Channels(), &description->fine);
         description->views.push_back(ViewOfPoint(
@@ -290,8 +338,7 @@ ReferenceCache::Description ReferenceCache::Describe(
     return description;
   } catch (const InputError& error) {
     throw InputError((part == nullptr ? "" : "a part of ") +
-                     ("the reference image " + image.Name()) +
-                     " cannot be used: " + error.what());
+                     CannotBeUsed(image, error.what()));
   }
 }
 
@@ -426,34 +473,46 @@ double SharedAngle(const colmap::Reconstruction& model,
       AddSharedVariances(
           model, model.Image(image_id), &variance, &num_quarters);
     } catch (const InputError&) {
-      // The camera is not usable, which is said when the image is used.
+      // The image cannot be used, which is said when it should be.
     }
   }
   return kRatio *
          std::sqrt(std::max(0.0, variance / std::max(1, num_quarters)));
 }
 
-std::vector<colmap::point3D_t> FindPointsBehindCameras(
-    const colmap::Reconstruction& model) {
-  std::unordered_set<colmap::point3D_t> in_front;
+ObservationCheck CheckObservations(const colmap::Reconstruction& model) {
+  ObservationCheck check;
+  std::unordered_map<colmap::point3D_t, bool> in_front;  // of any camera
   for (const colmap::image_t image_id : RegisteredImages(model)) {
+    const colmap::Image& image = model.Image(image_id);
     try {
-      for (const Keypoint& keypoint :
-           UsableKeypoints(model, model.Image(image_id))) {
-        in_front.insert(keypoint.point3D_id);
+      const Observations observations = Observe(model, image);
+      check.num_images += observations.num > 0;
+      const std::string contradiction = Contradiction(observations);
+      if (!contradiction.empty()) {
+        check.contradictory.push_back(CannotBeUsed(image, contradiction));
       }
-    } catch (const InputError&) {
-      // The camera is not usable, which is said when the image is used.
+      for (const Keypoint& keypoint : observations.in_front) {
+        in_front[keypoint.point3D_id] = true;
+      }
+    } catch (const InputError& error) {
+      check.without_camera.push_back(CannotBeUsed(image, error.what()));
+      continue;
+    }
+    for (const auto& point : image.Points2D()) {
+      if (point.HasPoint3D()) {
+        in_front.emplace(Point3DId(point), false);
+      }
     }
   }
-  std::vector<colmap::point3D_t> behind;
-  for (const auto& [id, _] : model.Points3D()) {
-    if (in_front.count(id) == 0) {
-      behind.push_back(id);
+  check.num_points = in_front.size();
+  for (const auto& [id, is_in_front] : in_front) {
+    if (!is_in_front) {
+      check.points_behind.push_back(id);
     }
   }
-  std::sort(behind.begin(), behind.end());
-  return behind;
+  std::sort(check.points_behind.begin(), check.points_behind.end());
+  return check;
 }
 
 }  // namespace nre

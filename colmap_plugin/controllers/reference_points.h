@@ -19,11 +19,14 @@ namespace nre {
 // there.
 struct ReferenceDescription {
   std::vector<colmap::point3D_t> point3D_ids;  // [N], ascending
-  std::vector<Eigen::Vector2d> xy;             // [N], keypoints
+  Eigen::Matrix2Xd xy;                         // [2, N], keypoints
   std::vector<float> coarse;                   // [N, coarse channels]
   std::vector<float> fine;                     // [N, fine channels]
   std::vector<PointView> views;                // [N]
 };
+
+// The sentence that says why an image cannot be a reference.
+std::string CannotBeUsed(const colmap::Image& image, const std::string& why);
 
 // Describes reference images when they are needed for the first time, and
 // forgets the least recently used ones. Serves several threads at once: each
@@ -38,8 +41,9 @@ class ReferenceCache {
                  size_t max_num_images);
 
   // Points behind the camera and points whose descriptor cannot be sampled are
-  // left out. Throws InputError, naming the image, if it cannot be read or its
-  // size is not its camera's.
+  // left out. Throws InputError, naming the image, if it cannot be read, its
+  // size is not its camera's, that camera cannot be used, or its observations
+  // contradict its points (see ObservationCheck).
   std::shared_ptr<const ReferenceDescription> Get(colmap::image_t image_id,
                                                   const Zoom& zoom = {});
 
@@ -100,9 +104,21 @@ size_t NumPointsInView(const colmap::Reconstruction& model,
 double SharedAngle(const colmap::Reconstruction& model,
                    const std::vector<colmap::image_t>& image_ids);
 
-// Ids of the points that lie behind every camera that observes them (or that no
-// registered image observes), ascending. Such points are never used.
-std::vector<colmap::point3D_t> FindPointsBehindCameras(
-    const colmap::Reconstruction& model);
+// What a model's observations are worth. Only registered images count.
+struct ObservationCheck {
+  size_t num_images = 0;  // that observe points
+  size_t num_points = 0;  // that are observed
+  // Points behind every camera that observes them, ascending; never used.
+  std::vector<colmap::point3D_t> points_behind;
+  // Sentences on images that cannot be references, by name; the same that
+  // ReferenceCache throws. Their cameras cannot be used.
+  std::vector<std::string> without_camera;
+  // Fewer than half of their observations lie near the projections of their
+  // points: within 8 px or 0.5 % of the width, whatever is more.
+  std::vector<std::string> contradictory;
+};
+
+// Projects every observed point into every image that observes it.
+ObservationCheck CheckObservations(const colmap::Reconstruction& model);
 
 }  // namespace nre

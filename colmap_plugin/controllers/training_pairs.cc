@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "colmap_plugin/compat/camera.h"
+#include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/parallel.h"
 #include "colmap_plugin/controllers/seeds.h"
 
@@ -268,9 +268,8 @@ std::vector<PairPoint> ModelPairPoints(const colmap::Reconstruction& model,
                                        const TrainingPairOptions& options) {
   const colmap::Image& reference_image = model.Image(reference);
   const colmap::Image& query_image = model.Image(query);
-  const auto reference_camera =
-      CreateCamera(model.Camera(reference_image.CameraId()));
-  const auto query_camera = CreateCamera(model.Camera(query_image.CameraId()));
+  const auto reference_camera = CameraOf(model, reference_image);
+  const auto query_camera = CameraOf(model, query_image);
   const Rigid3d reference_from_world = CamFromWorld(reference_image);
   const Rigid3d query_from_world = CamFromWorld(query_image);
   const auto in_reference = Observations(reference_image);

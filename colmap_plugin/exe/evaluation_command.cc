@@ -171,7 +171,7 @@ Truth ReadTruth(const EvaluatorOptions& options,
   colmap::Reconstruction model;
   const bool truth_is_model = fs::is_directory(options.gt_path);
   if (truth_is_model) {
-    ReadModel(options.gt_path, &model, /*needs_points=*/false);
+    WarnIfAny(ReadModel(options.gt_path, &model));
   }
   Truth truth = ChooseQueries(
       truth_is_model ? PosesOf(model) : ReadPoses(options.gt_path), list);
@@ -180,7 +180,7 @@ Truth ReadTruth(const EvaluatorOptions& options,
   }
   if (!options.model_path.empty()) {
     model = colmap::Reconstruction();
-    ReadModel(options.model_path, &model, needs_depths);
+    WarnIfAny(ReadModel(options.model_path, &model));
   } else if (needs_depths && !truth_is_model) {
     throw InputError(
         "A threshold is relative to the scene's depth. Give the model that "

@@ -26,6 +26,7 @@
 #include "colmap_plugin/exe/options.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/exe/progress.h"
+#include "colmap_plugin/exe/reference_model.h"
 #include "colmap_plugin/io/database.h"
 #include "colmap_plugin/io/lists.h"
 #include "colmap_plugin/io/output.h"
@@ -245,24 +246,6 @@ void CheckImageFolder(const colmap::Reconstruction& model,
                    "). Choose the folder that the model was made from.");
 }
 
-void CheckPoints(const colmap::Reconstruction& model) {
-  const std::vector<colmap::point3D_t> behind = FindPointsBehindCameras(model);
-  if (behind.empty()) {
-    return;
-  }
-  const std::string what =
-      std::to_string(behind.size()) + " of " +
-      std::to_string(model.NumPoints3D()) +
-      " points lie behind every camera that observes them (for example point " +
-      std::to_string(behind.front()) + ")";
-  if (behind.size() == model.NumPoints3D()) {
-    throw InputError(what +
-                     ". The model's poses cannot be cam_from_world, as "
-                     "COLMAP's are.");
-  }
-  Warn(what + " and are not used.");
-}
-
 void CheckRigs(const std::string& input_path) {
   const std::vector<std::string>& known = ModelFileNames();
   if (std::count(known.begin(), known.end(), "rigs.bin") == 0 &&
@@ -284,31 +267,61 @@ std::vector<Query> ReadQueries(const CommandOptions& options) {
   return database.ReadQueries(ReadImageList(options.image_list_path));
 }
 
-// Queries of a database that belongs to another model, or contradicts this one.
-// The model's camera wins: its intrinsics have been refined.
-std::string AdoptIds(const colmap::Reconstruction& model, Query* query) {
-  if (query->image_id != colmap::kInvalidImageId &&
-      model.ExistsImage(query->image_id) &&
-      model.Image(query->image_id).Name() != query->name) {
-    return "its image id in the database, " + std::to_string(query->image_id) +
-           ", is that of " + model.Image(query->image_id).Name() +
+// Says why the database that the query is from cannot be that of the model;
+// empty if it may be.
+std::string Contradiction(const colmap::Reconstruction& model,
+                          const Query& query) {
+  if (query.image_id != colmap::kInvalidImageId &&
+      model.ExistsImage(query.image_id) &&
+      model.Image(query.image_id).Name() != query.name) {
+    return "its image id in the database, " + std::to_string(query.image_id) +
+           ", is that of " + model.Image(query.image_id).Name() +
            " in the model: they do not belong together";
   }
-  if (query->camera_id == colmap::kInvalidCameraId ||
-      !model.ExistsCamera(query->camera_id)) {
+  if (query.camera_id == colmap::kInvalidCameraId ||
+      !model.ExistsCamera(query.camera_id)) {
     return "";
   }
-  const colmap::Camera& camera = model.Camera(query->camera_id);
-  if (CameraModelIdOf(camera) != CameraModelIdOf(query->camera) ||
-      CameraWidth(camera) != CameraWidth(query->camera) ||
-      CameraHeight(camera) != CameraHeight(query->camera)) {
-    return "its camera in the database, " + std::to_string(query->camera_id) +
+  const colmap::Camera& camera = model.Camera(query.camera_id);
+  if (CameraModelIdOf(camera) != CameraModelIdOf(query.camera) ||
+      CameraWidth(camera) != CameraWidth(query.camera) ||
+      CameraHeight(camera) != CameraHeight(query.camera)) {
+    return "its camera in the database, " + std::to_string(query.camera_id) +
            ", has another model or size than the camera of this id in the "
            "model: they do not belong together";
   }
-  query->camera = camera;
-  query->focal_length_unknown = false;
   return "";
+}
+
+// The model's camera wins: its intrinsics have been refined. Poses alone need
+// no ids: of a database that is not the model's, they take the cameras, too.
+void AdoptCameras(const colmap::Reconstruction& model,
+                  bool ids_are_needed,
+                  std::vector<Query>* queries) {
+  std::string first_contradiction;
+  for (Query& query : *queries) {
+    if (!query.error.empty()) {
+      continue;
+    }
+    const std::string contradiction = Contradiction(model, query);
+    if (ids_are_needed) {
+      query.error = contradiction;
+    } else if (first_contradiction.empty() && !contradiction.empty()) {
+      first_contradiction = query.name + ": " + contradiction;
+    }
+  }
+  if (!first_contradiction.empty()) {
+    Warn(first_contradiction +
+         ". All cameras of queries are taken as the database has them.");
+    return;
+  }
+  for (Query& query : *queries) {
+    if (query.error.empty() && query.camera_id != colmap::kInvalidCameraId &&
+        model.ExistsCamera(query.camera_id)) {
+      query.camera = model.Camera(query.camera_id);
+      query.focal_length_unknown = false;
+    }
+  }
 }
 
 // Names are used to build the paths of output, too.
@@ -333,10 +346,9 @@ void CheckQueries(const colmap::Reconstruction& model,
       query.error = "its name is not a path below the image folder";
     } else if (must_be_new && model_images.count(query.name) > 0) {
       query.error = "the model has an image of this name already";
-    } else {
-      query.error = AdoptIds(model, &query);
     }
   }
+  AdoptCameras(model, must_be_new, queries);
 }
 
 void AddPriors(const std::string& priors_path, std::vector<Query>* queries) {
@@ -431,11 +443,12 @@ void RegisterQueries(const std::vector<Query>& queries,
                      const std::vector<QueryResult>& results,
                      const Database* database,
                      colmap::Reconstruction* model) {
-  colmap::camera_t next_camera_id = NextCameraId(*model);
+  std::set<uint32_t> camera_ids = CameraIds(*model);
   if (database != nullptr) {
-    next_camera_id = std::max(next_camera_id, database->NextCameraId());
+    camera_ids.merge(database->ReadCameraIds());
   }
-  colmap::image_t next_image_id = NextImageId(*model);
+  FreeIds free_camera_ids(camera_ids, kMaxCameraId);
+  FreeIds free_image_ids(ImageIds(*model), kMaxImageId);
   for (size_t i = 0; i < queries.size(); ++i) {
     if (results[i].estimate.verdict != Verdict::kRegistered) {
       continue;
@@ -458,8 +471,8 @@ void RegisterQueries(const std::vector<Query>& queries,
         !(estimated && model->ExistsCamera(queries[i].camera_id));
     AddRegisteredImage(
         results[i].camera,
-        keep_id ? queries[i].camera_id : next_camera_id++,
-        database != nullptr ? queries[i].image_id : next_image_id++,
+        keep_id ? queries[i].camera_id : free_camera_ids.Take(),
+        database != nullptr ? queries[i].image_id : free_image_ids.Take(),
         queries[i].name,
         results[i].estimate.cam_from_world,
         points,
@@ -515,20 +528,20 @@ void WriteResults(const std::vector<QueryResult>& results,
                 FormatReport(results));
 }
 
-// Returns the exit code.
-int Summarize(const std::vector<QueryResult>& results, double elapsed_s) {
+// Says every warning once, but for those that were `said` before. Returns the
+// exit code.
+int Summarize(const std::vector<QueryResult>& results,
+              const std::vector<std::string>& said,
+              double elapsed_s) {
   size_t counts[3] = {0, 0, 0};
-  std::vector<std::string> warnings;
+  std::set<std::string> all_said(said.begin(), said.end());
   for (const QueryResult& result : results) {
     ++counts[static_cast<int>(result.estimate.verdict)];
     for (const std::string& warning : result.warnings) {
-      if (std::count(warnings.begin(), warnings.end(), warning) == 0) {
-        warnings.push_back(warning);
+      if (all_said.insert(warning).second) {
+        Warn(warning);
       }
     }
-  }
-  for (const std::string& warning : warnings) {
-    Warn(warning);
   }
   std::fprintf(stderr,
                "%zu queries: %zu registered, %zu rejected, %zu failed (%.1f "
@@ -595,9 +608,9 @@ int Localize(CommandOptions options,
   }
 
   colmap::Reconstruction model;
-  ReadModel(options.input_path, &model);
+  const std::vector<std::string> model_warnings =
+      ReadReferenceModel(options.input_path, &model);
   CheckImageFolder(model, options.image_path);
-  CheckPoints(model);
   if (write_model) {
     CheckRigs(options.input_path);
   }
@@ -633,6 +646,7 @@ int Localize(CommandOptions options,
   outputs.Commit();
   return Summarize(
       results,
+      model_warnings,
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count());
 }

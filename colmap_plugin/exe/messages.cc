@@ -11,6 +11,12 @@ void Warn(const std::string& message) {
   std::cerr << "WARNING: " << message << std::endl;
 }
 
+void WarnIfAny(const std::string& message) {
+  if (!message.empty()) {
+    Warn(message);
+  }
+}
+
 std::string FirstFew(const std::vector<std::string>& names) {
   constexpr size_t kFew = 3;
   std::string text;

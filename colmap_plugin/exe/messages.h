@@ -9,6 +9,9 @@ namespace nre {
 // On stderr.
 void Warn(const std::string& message);
 
+// Warns unless the message is empty.
+void WarnIfAny(const std::string& message);
+
 // "a, b, c and 4 more".
 std::string FirstFew(const std::vector<std::string>& names);
 

@@ -19,6 +19,7 @@
 #include "colmap_plugin/exe/options.h"
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/exe/progress.h"
+#include "colmap_plugin/exe/reference_model.h"
 #include "colmap_plugin/io/output.h"
 #include "colmap_plugin/io/rgbd_folder.h"
 #include "colmap_plugin/io/training_set_writer.h"
@@ -282,6 +283,7 @@ PairCounts ExportModel(const CommandOptions& options,
     const auto& image = model.Image(id);
     const auto& camera = model.Camera(image.CameraId());
     images.push_back({image.Name(), [&] {
+                        CameraOf(model, image);
                         return ReadCameraImage(options.image_path,
                                                image.Name(),
                                                CameraWidth(camera),
@@ -391,7 +393,7 @@ int Export(const CommandOptions& options, const std::atomic<bool>& stop) {
   std::optional<PairCounts> counts;
   if (!options.input_path.empty()) {
     colmap::Reconstruction model;
-    ReadModel(options.input_path, &model);
+    ReadReferenceModel(options.input_path, &model);
     begin("COLMAP model", RegisteredImages(model).size());
     counts = ExportModel(options, stop, writer.get(), model);
   } else if (!options.rgbd_path.empty()) {

@@ -88,6 +88,20 @@ std::optional<FrameIds> ReadFrameIds(sqlite3* database,
                   static_cast<uint32_t>(row.Int(1))};
 }
 
+// An id of the row that COLMAP can work with.
+uint32_t ReadId(const SqliteStatement& row,
+                int column,
+                uint32_t max_id,
+                const std::string& what) {
+  const int64_t id = row.Int(column);
+  if (id < 0 || id > max_id) {
+    throw InputError("its " + what + " id in the database, " +
+                     std::to_string(id) + ", is not between 0 and " +
+                     std::to_string(max_id) + ", COLMAP's largest");
+  }
+  return static_cast<uint32_t>(id);
+}
+
 // Databases of this and later versions may have anything in their tables.
 constexpr int64_t kUnknownVersion = 5000000;
 
@@ -269,14 +283,17 @@ std::vector<Query> Database::ReadQueries(
         throw InputError("the database " + path_ +
                          " has no image of this name, or no camera of it");
       }
-      query.image_id = static_cast<colmap::image_t>(row.Int(0));
-      query.camera_id = static_cast<colmap::camera_t>(row.Int(1));
+      query.image_id = ReadId(row, 0, kMaxImageId, "image");
+      query.camera_id = ReadId(row, 1, kMaxCameraId, "camera");
       query.frame_ids = ReadFrameIds(database_, path_, query.image_id);
-      const CameraModelInfo* model =
-          FindCameraModel(static_cast<int>(row.Int(2)));
+      const int model_id = static_cast<int>(row.Int(2));
+      const CameraModelInfo* model = FindCameraModel(model_id);
       if (model == nullptr) {
-        throw InputError("its camera has model " + std::to_string(row.Int(2)) +
-                         ", which this COLMAP does not know");
+        const std::string newer = NewerCameraModel(model_id);
+        throw InputError("its camera " + std::to_string(query.camera_id) +
+                         (newer.empty() ? " has the unknown model " +
+                                              std::to_string(model_id)
+                                        : " cannot be used: " + newer));
       }
       const std::vector<char> blob = row.Blob(5);
       std::vector<double> params(blob.size() / sizeof(double));
@@ -298,11 +315,13 @@ std::vector<Query> Database::ReadQueries(
   return queries;
 }
 
-colmap::camera_t Database::NextCameraId() const {
-  SqliteStatement row(
-      database_, path_, "SELECT COALESCE(MAX(camera_id), 0) FROM cameras;");
-  row.Step();
-  return static_cast<colmap::camera_t>(row.Int(0) + 1);
+std::set<uint32_t> Database::ReadCameraIds() const {
+  SqliteStatement row(database_, path_, "SELECT camera_id FROM cameras;");
+  std::set<uint32_t> ids;
+  while (row.Step()) {
+    ids.insert(static_cast<uint32_t>(row.Int(0)));
+  }
+  return ids;
 }
 
 size_t Database::NumKeypoints(colmap::image_t image_id) const {

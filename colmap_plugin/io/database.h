@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,8 +40,7 @@ class Database {
   // usable, becomes a query with an error.
   std::vector<Query> ReadQueries(const std::vector<std::string>& names) const;
 
-  // The smallest camera id above all those in use.
-  colmap::camera_t NextCameraId() const;
+  std::set<uint32_t> ReadCameraIds() const;
 
   size_t NumKeypoints(colmap::image_t image_id) const;
 

@@ -146,11 +146,11 @@ class SceneBuilder {
                  draws_->Chance(0.5) ? draws_->Uniform(0.2, 0.7) : 0.0);
   }
 
-  Scene Finish() {
+  GeneratedScene Finish() {
     const auto matrix = [](const std::vector<double>& values, int64_t columns) {
       return torch::tensor(values, torch::kFloat64).view({-1, columns});
     };
-    Scene scene;
+    GeneratedScene scene;
     scene.centers = matrix(centers_, 3);
     scene.half_us = matrix(half_us_, 3);
     scene.half_vs = matrix(half_vs_, 3);
@@ -221,7 +221,7 @@ Tensor MayBeSeen(const Tensor& corners, double max_x, double max_y) {
   return beyond.logical_not();
 }
 
-ProjectedRectangles Project(const Scene& scene,
+ProjectedRectangles Project(const GeneratedScene& scene,
                             const SceneView& view,
                             const torch::TensorOptions& options) {
   const Tensor rotation = view.rotation.t();  // to multiply rows by
@@ -290,8 +290,8 @@ Tensor MayBeHit(const Tensor& rows, const Tensor& rays) {
   return beyond.logical_not();
 }
 
-// Where rays hit the last K rectangles, with something cut out: see Scene.
-// projected: [3, K, P]. Returns [K, P], bool.
+// Where rays hit the last K rectangles, with something cut out: see
+// GeneratedScene. projected: [3, K, P]. Returns [K, P], bool.
 Tensor HitsCutOuts(const ProjectedRectangles& rectangles,
                    const Tensor& projected) {
   const auto cut = [&](const Tensor& t) {
@@ -300,7 +300,7 @@ Tensor HitsCutOuts(const ProjectedRectangles& rectangles,
   const Tensor w2 = projected[0].square();
   const Tensor u2 = projected[1].square();
   const Tensor v2 = projected[2].square();
-  // Square of what Scene calls r, times 1 / z^2.
+  // Square of what GeneratedScene calls r, times 1 / z^2.
   const Tensor r2 =
       torch::maximum(u2, v2) + torch::minimum(u2, v2) * cut(rectangles.round);
   return (r2 <= w2) & (r2 >= w2 * cut(rectangles.squared_holes)) &
@@ -410,7 +410,7 @@ Projection ProjectPoints(const SceneView& view, const Tensor& points) {
 
 // Whether the view sees these points: in front of it, inside the image, and
 // nothing in between. [P], bool.
-Tensor SeesPoints(const Scene& scene,
+Tensor SeesPoints(const GeneratedScene& scene,
                   const SceneView& view,
                   const Projection& projection) {
   const Tensor x = projection.positions.select(1, 0);
@@ -472,7 +472,7 @@ struct Probe {
   double median_depth = 0.0;  // of the hits
 };
 
-Probe ProbeView(const Scene& scene,
+Probe ProbeView(const GeneratedScene& scene,
                 const SceneView& view,
                 const Tensor& positions) {
   const RayHits hits = CastRays(scene, view, positions);
@@ -499,7 +499,7 @@ struct Space {
   Vector3 max;
 };
 
-Space SpaceOf(const Scene& scene) {
+Space SpaceOf(const GeneratedScene& scene) {
   // The first rectangle is the ground.
   const Vector3 center = ToVector(scene.centers[0]);
   const Vector3 u = ToVector(scene.half_us[0]);
@@ -517,7 +517,7 @@ Vector3 DrawPosition(const Space& space, Draws* draws) {
 }
 
 // A camera somewhere in the scene with something to see.
-SceneView DrawReference(const Scene& scene,
+SceneView DrawReference(const GeneratedScene& scene,
                         const Tensor& probes,
                         const SceneOptions& options,
                         Draws* draws,
@@ -546,7 +546,7 @@ SceneView DrawReference(const Scene& scene,
 
 // A camera from which the reference's share of surface that is seen comes
 // closest to the wanted one.
-SceneView DrawQuery(const Scene& scene,
+SceneView DrawQuery(const GeneratedScene& scene,
                     const SceneView& reference,
                     const Probe& reference_probe,
                     const Tensor& probes,
@@ -597,7 +597,7 @@ SceneView DrawQuery(const Scene& scene,
 TrainingPairs GeneratePair(const TextureAtlas& atlas,
                            const SceneOptions& options,
                            Draws* draws) {
-  const Scene scene =
+  const GeneratedScene scene =
       draws->Chance(options.street_share)
           ? GenerateStreet(atlas.NumTextures(), atlas.Size(), draws)
           : GenerateRoom(atlas.NumTextures(), atlas.Size(), draws);
@@ -637,7 +637,7 @@ TrainingPairs GeneratePair(const TextureAtlas& atlas,
 
 }  // namespace
 
-RayHits CastRays(const Scene& scene,
+RayHits CastRays(const GeneratedScene& scene,
                  const SceneView& view,
                  const Tensor& positions) {
   const ProjectedRectangles rectangles =
@@ -720,7 +720,7 @@ Tensor TextureAtlas::Sample(const Tensor& textures,
   return torch::lerp(top, bottom, sy);
 }
 
-Rendering Render(const Scene& scene,
+Rendering Render(const GeneratedScene& scene,
                  const SceneView& view,
                  const TextureAtlas& atlas) {
   const torch::TensorOptions options = atlas.Options();
@@ -773,7 +773,9 @@ bool SceneOptions::Check() const {
          max_fov_deg < 180.0 && street_share >= 0.0 && street_share <= 1.0;
 }
 
-Scene GenerateRoom(int64_t num_textures, int64_t texture_size, Draws* draws) {
+GeneratedScene GenerateRoom(int64_t num_textures,
+                            int64_t texture_size,
+                            Draws* draws) {
   SceneBuilder builder(num_textures, texture_size, draws);
   const double x = draws->Uniform(1.5, 5.0);
   const double y = draws->Uniform(1.5, 5.0);
@@ -826,7 +828,9 @@ Scene GenerateRoom(int64_t num_textures, int64_t texture_size, Draws* draws) {
   return builder.Finish();
 }
 
-Scene GenerateStreet(int64_t num_textures, int64_t texture_size, Draws* draws) {
+GeneratedScene GenerateStreet(int64_t num_textures,
+                              int64_t texture_size,
+                              Draws* draws) {
   SceneBuilder builder(num_textures, texture_size, draws);
   const double length = draws->Uniform(8.0, 25.0);
   const double width = draws->Uniform(3.0, 12.0);  // half of it

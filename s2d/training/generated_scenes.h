@@ -16,7 +16,7 @@
 namespace nre {
 
 // K rectangles, of which parts may be cut out. On the CPU, double precision.
-struct Scene {
+struct GeneratedScene {
   torch::Tensor centers;  // [K, 3]
   // Half of either side, orthogonal to each other, [K, 3].
   torch::Tensor half_us;
@@ -52,7 +52,7 @@ struct RayHits {
 };
 
 // positions: [P, 2], image coordinates; on their device, single precision.
-RayHits CastRays(const Scene& scene,
+RayHits CastRays(const GeneratedScene& scene,
                  const SceneView& view,
                  const torch::Tensor& positions);
 
@@ -91,7 +91,7 @@ struct Rendering {
   torch::Tensor inverse_depths;  // [H, W]
 };
 
-Rendering Render(const Scene& scene,
+Rendering Render(const GeneratedScene& scene,
                  const SceneView& view,
                  const TextureAtlas& atlas);
 
@@ -119,8 +119,12 @@ struct SceneOptions {
 };
 
 // A room or a street: walls, boxes, pictures on walls, cut-outs.
-Scene GenerateRoom(int64_t num_textures, int64_t texture_size, Draws* draws);
-Scene GenerateStreet(int64_t num_textures, int64_t texture_size, Draws* draws);
+GeneratedScene GenerateRoom(int64_t num_textures,
+                            int64_t texture_size,
+                            Draws* draws);
+GeneratedScene GenerateStreet(int64_t num_textures,
+                              int64_t texture_size,
+                              Draws* draws);
 
 // One scene per pair; on the textures' device. textures: [T, 3, S, S], 0 to 1.
 TrainingPairs GeneratedPairs(int64_t num_pairs,

@@ -177,6 +177,47 @@ RenderedScene::RenderedScene(const std::string& path)
   WriteFile(pairs_path, pairs);
 }
 
+void AddReferenceWithoutFocalLength(const RenderedScene& scene,
+                                    colmap::Reconstruction* model) {
+  const colmap::Image& image = model->Image(1);
+  std::vector<ImagePoint> points;
+  for (const auto& point : image.Points2D()) {
+    points.push_back({XY(point), Point3DId(point)});
+  }
+  const Rigid3d pose = CamFromWorld(image);
+  AddRegisteredImage(model->Camera(1), 7, 9, "r9.png", pose, points, model);
+  // There is no setter that both versions of COLMAP have.
+  auto& params =
+      const_cast<std::vector<double>&>(CameraParams(model->Camera(7)));
+  params[0] = params[1] = 0.0;
+  fs::copy_file(scene.image_path + "/r0.png", scene.image_path + "/r9.png");
+}
+
+colmap::Reconstruction WithoutTracks(const colmap::Reconstruction& model) {
+  colmap::Reconstruction bare;
+  for (const colmap::image_t id : RegisteredImages(model)) {
+    const colmap::Image& image = model.Image(id);
+    AddRegisteredImage(
+        MakeColmapCamera("PINHOLE", 480, 360, {420, 420, 240, 180}),
+        1,
+        id,
+        image.Name(),
+        CamFromWorld(image),
+        {},
+        &bare);
+  }
+  for (const auto& [_, point] : model.Points3D()) {
+    bare.AddPoint3D(XYZ(point), colmap::Track());
+  }
+  return bare;
+}
+
+void PutPoints2DIntoCorner(const colmap::Image& image) {
+  for (const auto& point : image.Points2D()) {
+    const_cast<Eigen::Vector2d&>(XY(point)).setZero();
+  }
+}
+
 std::string RunSql(const std::string& path, const std::string& sql) {
   sqlite3* database = nullptr;
   EXPECT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);

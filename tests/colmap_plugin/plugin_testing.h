@@ -61,6 +61,17 @@ struct RenderedScene {
   std::vector<Rigid3d> query_poses;
 };
 
+// Gives a model of a RenderedScene one more reference, image 9, "r9.png":
+// r0.png once more, but with camera 7, which has no focal length.
+void AddReferenceWithoutFocalLength(const RenderedScene& scene,
+                                    colmap::Reconstruction* model);
+
+// The model with all its points, but no 2D points.
+colmap::Reconstruction WithoutTracks(const colmap::Reconstruction& model);
+
+// Puts all 2D points of an image into its corner.
+void PutPoints2DIntoCorner(const colmap::Image& image);
+
 struct RunResult {
   int exit_code = 0;
   std::string output;  // stdout and stderr

@@ -32,13 +32,13 @@ class Parts : public testing::Test {
                                  Eigen::Vector2d::Constant(0.5 * kStride),
                                  Eigen::Vector2d::Ones());
     SparseLossMaps maps({columns, rows, map_from_image});
-    std::vector<Eigen::Vector2d> keypoints;
-    for (int i = 0; i < 2000; ++i) {
+    Eigen::Matrix2Xd keypoints(2, 2000);
+    for (int i = 0; i < keypoints.cols(); ++i) {
       // More of them on the left.
       const double u = Uniform();
-      keypoints.emplace_back(640.0 * u * u, 480.0 * Uniform());
+      keypoints.col(i) << 640.0 * u * u, 480.0 * Uniform();
       const Eigen::Vector2d xy =
-          zoom * (keypoints.back() - Eigen::Vector2d(x, y));
+          zoom * (keypoints.col(i) - Eigen::Vector2d(x, y));
       Eigen::Vector2d peak = map_from_image * xy + Jitter();
       const bool in_view = peak.x() >= 0 && peak.y() >= 0 &&
                            peak.x() < columns && peak.y() < rows;
@@ -119,13 +119,13 @@ TEST(PartInView, IsAroundWhatThePoseShows) {
   // The pixels [200, 300) x [150, 230) of the reference, at twice the size.
   const PinholeCamera query(200, 160, 1000, 1000, 240, 180);
   std::vector<Eigen::Vector3d> points;
-  std::vector<Eigen::Vector2d> keypoints;
+  Eigen::Matrix2Xd keypoints(2, 20000);
   std::mt19937_64 engine(1);
   std::uniform_real_distribution<double> x(0.0, 640.0), y(0.0, 480.0);
-  for (int i = 0; i < 20000; ++i) {
-    keypoints.emplace_back(x(engine), y(engine));
+  for (int i = 0; i < keypoints.cols(); ++i) {
+    keypoints.col(i) << x(engine), y(engine);
     const Eigen::Vector2d ray =
-        (keypoints.back() - Eigen::Vector2d(320, 240)) / 500.0;
+        (keypoints.col(i) - Eigen::Vector2d(320, 240)) / 500.0;
     points.push_back(5.0 * ray.homogeneous());
   }
   const std::optional<ImagePart> part =

@@ -336,6 +336,31 @@ std::string ErrorOf(const std::string& model,
   return "";
 }
 
+TEST(MakeColmapCamera, SaysWhichColmapHasNewerModels) {
+  const std::pair<const char*, const char*> models[] = {
+      {"RAD_TAN_THIN_PRISM_FISHEYE", "COLMAP 3.11"},
+      {"SIMPLE_DIVISION", "COLMAP 4.0"},
+      {"DIVISION", "COLMAP 4.0"},
+      {"SIMPLE_FISHEYE", "COLMAP 4.0"},
+      {"FISHEYE", "COLMAP 4.0"},
+      {"EUCM", "COLMAP 4.1"},
+      {"EQUIRECTANGULAR", "COLMAP 4.1"}};
+  int id = 11;
+  for (const auto& [name, version] : models) {
+    if (FindCameraModel(name) == nullptr) {
+      EXPECT_THAT(ErrorOf(name, 640, {}), HasSubstr(version));
+      EXPECT_THAT(NewerCameraModel(id),
+                  testing::AllOf(HasSubstr(name), HasSubstr(version)));
+    } else {
+      EXPECT_EQ(NewerCameraModel(name), "");
+      EXPECT_EQ(NewerCameraModel(id), "");
+    }
+    ++id;
+  }
+  EXPECT_EQ(NewerCameraModel("PINHOLE"), "");
+  EXPECT_EQ(NewerCameraModel(99), "");
+}
+
 TEST(MakeColmapCamera, SaysWhatIsWrong) {
   EXPECT_THAT(ErrorOf("PINHOL", 640, {500, 500, 320, 240}),
               testing::AllOf(HasSubstr("PINHOL"), HasSubstr("OPENCV")));

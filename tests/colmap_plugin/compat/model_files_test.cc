@@ -3,10 +3,13 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <set>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"
@@ -14,7 +17,9 @@
 namespace nre {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 // Where things are in the files of MakeSmallModel(): camera records have
 // 4 + 4 + 8 + 8 + 4 * 8 bytes after a count of 8.
@@ -195,6 +200,241 @@ TEST_F(ModelFiles, FramesMustHoldTheImages) {
               testing::AllOf(HasSubstr("frames.txt"), HasSubstr("stale")));
 }
 
+TEST_F(ModelFiles, NewerCameraModelsAreNamed) {
+  if (FindCameraModel(12) != nullptr) {
+    GTEST_SKIP() << "this COLMAP has them";
+  }
+  Patch<int32_t>("cameras.bin", kCount + 4, 12);
+  Replace("cameras.txt", "\n1 PINHOLE", "\n1 SIMPLE_DIVISION");
+  for (const std::string& error : {Error(), TextError()}) {
+    EXPECT_THAT(error,
+                AllOf(HasSubstr("SIMPLE_DIVISION (12)"),
+                      HasSubstr("COLMAP 4.0"),
+                      HasSubstr("cameras."),
+                      Not(HasSubstr("damaged"))));
+  }
+  // Which of them comes first in the binary file is COLMAP's business.
+  EXPECT_THAT(TextError(), HasSubstr("Camera 1 of"));
+}
+
+TEST_F(ModelFiles, IdsThatMeanNone) {
+  const size_t offset = kCount;  // of the first record's id
+  for (const std::string name : {"cameras.bin", "images.bin"}) {
+    const std::string content = ReadFile(folder_ / name);
+    Patch<uint32_t>(name, offset, std::numeric_limits<uint32_t>::max());
+    EXPECT_THAT(Error(), HasSubstr("stands for none")) << name;
+    WriteFile(folder_ / name, content);
+  }
+  Patch<uint64_t>("points3D.bin", offset, std::numeric_limits<uint64_t>::max());
+  EXPECT_THAT(Error(), HasSubstr("stands for none"));
+
+  // No id is cut down to one that is there.
+  Replace("cameras.txt", "2 PINHOLE", "4294967298 PINHOLE");
+  EXPECT_THAT(TextError(), HasSubstr("not below 4294967295"));
+  Replace("cameras.txt", "4294967298 PINHOLE", "-1 PINHOLE");
+  EXPECT_THAT(TextError(), HasSubstr("not below 4294967295"));
+  Replace("cameras.txt", "-1 PINHOLE", "99999999999999999999 PINHOLE");
+  EXPECT_THAT(TextError(), HasSubstr("where an id belongs"));
+}
+
+// What is left in the files of a model, text and binary, from which somebody
+// deleted images or points. COLMAP itself deletes them from `whole`.
+class EditedModel : public ModelFiles {
+ protected:
+  // The model as we and COLMAP read it.
+  colmap::Reconstruction Read(const std::string& path,
+                              const std::string& expected_warning) const {
+    colmap::Reconstruction model;
+    EXPECT_THAT(ReadModel(path, &model), HasSubstr(expected_warning));
+    return model;
+  }
+
+  void ExpectSame(const colmap::Reconstruction& a,
+                  const colmap::Reconstruction& b) const {
+    EXPECT_EQ(a.NumRegImages(), b.NumRegImages());
+    EXPECT_EQ(a.NumPoints3D(), b.NumPoints3D());
+    for (const auto& [id, image] : b.Images()) {
+      ASSERT_TRUE(a.ExistsImage(id));
+      EXPECT_EQ(a.Image(id).Name(), image.Name());
+      EXPECT_EQ(a.Image(id).NumPoints3D(), image.NumPoints3D());
+      ASSERT_EQ(a.Image(id).NumPoints2D(), image.NumPoints2D());
+      for (size_t i = 0; i < image.NumPoints2D(); ++i) {
+        EXPECT_EQ(XY(a.Image(id).Point2D(i)), XY(image.Point2D(i)));
+        EXPECT_EQ(Point3DId(a.Image(id).Point2D(i)),
+                  Point3DId(image.Point2D(i)));
+      }
+    }
+    for (const auto& [id, point] : b.Points3D()) {
+      ASSERT_TRUE(a.ExistsPoint3D(id));
+      EXPECT_EQ(XYZ(a.Point3D(id)), XYZ(point));
+      EXPECT_EQ(TrackOf(a.Point3D(id)).Length(), TrackOf(point).Length());
+    }
+  }
+
+  // Removes the records of a binary file whose ids are these.
+  void RemoveRecords(const std::string& name,
+                     const std::set<uint64_t>& removed) {
+    const std::string content = ReadFile(folder_ / name);
+    const bool images = name == "images.bin";
+    std::string kept;
+    uint64_t num_kept = 0;
+    for (size_t begin = kCount, end = 0; begin < content.size(); begin = end) {
+      if (images) {
+        end = content.find('\0', begin + 4 + 7 * 8 + 4) + 1;
+        end += 8 + 24 * At<uint64_t>(content, end);
+      } else {
+        end = begin + 8 + 24 + 3 + 8;
+        end += 8 + 8 * At<uint64_t>(content, end);
+      }
+      const uint64_t id =
+          images ? At<uint32_t>(content, begin) : At<uint64_t>(content, begin);
+      if (removed.count(id) == 0) {
+        kept += content.substr(begin, end - begin);
+        ++num_kept;
+      }
+    }
+    std::string count(sizeof(num_kept), '\0');
+    std::memcpy(count.data(), &num_kept, sizeof(num_kept));
+    WriteFile(folder_ / name, count + kept);
+  }
+
+  template <typename T>
+  static T At(const std::string& content, size_t offset) {
+    T value;
+    std::memcpy(&value, &content.at(offset), sizeof(T));
+    return value;
+  }
+
+  // Removes a record of `num_lines` lines of a text file.
+  void RemoveLines(const std::string& name,
+                   const std::string& begin,
+                   int num_lines) {
+    std::istringstream lines(ReadFile(folder_ / ("text/" + name)));
+    std::string kept;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.rfind(begin, 0) != 0) {
+        kept += line + "\n";
+        continue;
+      }
+      for (int i = 1; i < num_lines; ++i) std::getline(lines, line);
+    }
+    WriteFile(folder_ / ("text/" + name), kept);
+  }
+
+  // The line of a text file that begins like this.
+  std::string Line(const std::string& name, const std::string& begin) const {
+    std::istringstream lines(ReadFile(folder_ / ("text/" + name)));
+    std::string line;
+    while (std::getline(lines, line) && line.rfind(begin, 0) != 0) {
+    }
+    return line;
+  }
+
+  // Frames would name images that are gone.
+  void RemoveFrames() {
+    for (const std::string name : {"rigs", "frames"}) {
+      std::filesystem::remove(folder_ / (name + ".bin"));
+      std::filesystem::remove(folder_ / ("text/" + name + ".txt"));
+    }
+  }
+};
+
+TEST_F(EditedModel, PointsThatAreGone) {
+  RemoveRecords("points3D.bin", {2, 5});
+  RemoveLines("points3D.txt", "2 ", 1);
+  RemoveLines("points3D.txt", "5 ", 1);
+  colmap::Reconstruction whole = MakeSmallModel();
+  whole.DeletePoint3D(2);
+  whole.DeletePoint3D(5);
+  for (const std::string& path : {folder_.path(), folder_ / "text"}) {
+    const auto before = Snapshot(path);
+    EXPECT_EQ(CheckModelFiles(path).num_observations, 12);
+    ExpectSame(Read(path, "6 observations of points that are gone"), whole);
+    EXPECT_TRUE(Snapshot(path) == before);
+  }
+}
+
+TEST_F(EditedModel, ImagesThatAreGone) {
+  RemoveFrames();
+  RemoveRecords("images.bin", {2});
+  RemoveLines("images.txt", "2 ", 2);
+  colmap::Reconstruction whole = MakeSmallModel();
+  const size_t num_points2D = whole.Image(2).NumPoints2D();
+  for (size_t i = 0; i < num_points2D; i += 2) {
+    whole.DeleteObservation(2, i);
+  }
+  for (const std::string& path : {folder_.path(), folder_ / "text"}) {
+    const colmap::Reconstruction model =
+        Read(path, "6 observations by images that are gone");
+    EXPECT_EQ(model.NumRegImages(), 2);
+    EXPECT_FALSE(model.ExistsImage(2));
+    for (const auto& [id, point] : whole.Points3D()) {
+      EXPECT_EQ(TrackOf(model.Point3D(id)).Length(), TrackOf(point).Length());
+      for (const auto& element : TrackOf(model.Point3D(id)).Elements()) {
+        EXPECT_NE(element.image_id, 2);
+      }
+    }
+  }
+}
+
+// Where images and tracks disagree besides, it is not known what was done.
+TEST_F(EditedModel, AmbiguousOnesAreRefused) {
+  RemoveRecords("points3D.bin", {2});
+  RemoveLines("points3D.txt", "2 ", 1);
+  // The track of point 1 in another 2D point of an image.
+  const std::string content = ReadFile(folder_ / "points3D.bin");
+  const size_t point = content.find(std::string("\1\0\0\0\0\0\0\0", 8), 8);
+  Patch<uint32_t>("points3D.bin", point + 8 + 24 + 3 + 8 + 8 + 4, 11);
+  Replace("points3D.txt", " 1 0 2 0", " 1 11 2 0");
+  EXPECT_THAT(Error(), HasSubstr("observes point 2"));
+  EXPECT_THAT(TextError(), HasSubstr("observes point 2"));
+}
+
+TEST_F(EditedModel, NothingLeft) {
+  RemoveFrames();
+  const std::string images = ReadFile(folder_ / "images.bin");
+  RemoveRecords("images.bin", {1, 2, 3});
+  EXPECT_THAT(Error(), HasSubstr("is missing"));
+  WriteFile(folder_ / "images.bin", images);
+  RemoveRecords("points3D.bin", {1, 2, 3, 4, 5, 6});
+  EXPECT_THAT(Error(), HasSubstr("points3D file lacks"));
+}
+
+TEST_F(EditedModel, LastImageWithoutItsLine) {
+  // Nothing of it is observed.
+  colmap::Reconstruction whole = MakeSmallModel();
+  for (size_t i = 0; i < 12; i += 2) {
+    whole.DeleteObservation(3, i);
+  }
+  whole.WriteText(folder_ / "text");
+  // COLMAP 3.8 writes them in any order.
+  const std::string third = Line("images.txt", "3 ");
+  RemoveLines("images.txt", "3 ", 2);
+  const std::string images = ReadFile(folder_ / "text/images.txt") + third;
+  for (const std::string end : {"", "\n"}) {
+    WriteFile(folder_ / "text/images.txt", images + end);
+    const colmap::Reconstruction model =
+        Read(folder_ / "text", "1 image without its line");
+    EXPECT_EQ(model.NumRegImages(), 3);
+    EXPECT_EQ(model.Image(3).Name(), "sub/c.jpg");
+    EXPECT_EQ(model.Image(3).NumPoints2D(), 0);
+  }
+  // Its line was cut off if tracks name 2D points of it.
+  MakeSmallModel().WriteText(folder_ / "text");
+  WriteFile(folder_ / "text/images.txt", images);
+  EXPECT_THAT(TextError(), HasSubstr("image 3 has 0 2D points"));
+}
+
+TEST_F(EditedModel, LargestNumberInsteadOfMinusOne) {
+  std::string images = ReadFile(folder_ / "text/images.txt");
+  for (size_t at = 0; (at = images.find(" -1", at)) != std::string::npos;) {
+    images.replace(at, 3, " 18446744073709551615");
+  }
+  WriteFile(folder_ / "text/images.txt", images);
+  ExpectSame(Read(folder_ / "text", "18 2D points with 18446744073709551615"),
+             MakeSmallModel());
+}
+
 TEST_F(ModelFiles, DuplicatedIds) {
   Patch<uint32_t>("cameras.bin", kCount, 1);
   Patch<uint32_t>("cameras.bin", kCount + 56, 1);
@@ -225,9 +465,12 @@ TEST_F(ModelFiles, TruncatedTextIsFound) {
     const std::string content = ReadFile(path);
     // Up to the start of the last line; beyond, a shorter number is a number.
     const size_t last_line = content.find_last_of('\n', content.size() - 2);
-    for (size_t size = 0; size <= last_line; size += 7) {
+    for (size_t size = 0; size <= last_line; ++size) {
       WriteFile(path, content.substr(0, size));
-      EXPECT_NE(TextError(), "") << name << " " << size;
+      // Between two records it may have been done on purpose.
+      EXPECT_TRUE(TextError() != "" ||
+                  CheckModelFiles(folder_ / "text").NeedsRepair())
+          << name << " " << size;
     }
     WriteFile(path, content);
   }

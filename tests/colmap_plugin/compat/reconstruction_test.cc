@@ -176,12 +176,30 @@ TEST(AddRegisteredImage, PoseIsTheCamerasNotTheRigs) {
 
 #endif
 
-TEST(Reconstruction, ListsAndNextIds) {
+TEST(Reconstruction, ListsAndIds) {
   const colmap::Reconstruction model = MakeSmallModel();
   EXPECT_THAT(RegisteredImages(model), ElementsAre(1, 2, 3));
   EXPECT_EQ(ImageIdsByName(model).at("sub/c.jpg"), 3);
-  EXPECT_EQ(NextImageId(model), 4);
-  EXPECT_EQ(NextCameraId(model), 3);
+  EXPECT_THAT(ImageIds(model), ElementsAre(1, 2, 3));
+  EXPECT_THAT(CameraIds(model), ElementsAre(1, 2));
+}
+
+TEST(FreeIds, AreAboveThoseInUse) {
+  FreeIds ids({1, 2, 7}, 100);
+  EXPECT_EQ(ids.Take(), 8);
+  EXPECT_EQ(ids.Take(), 9);
+  EXPECT_EQ(FreeIds({}, 100).Take(), 1);
+}
+
+TEST(FreeIds, AreBelowWhereTheyEnd) {
+  FreeIds ids({1, 3, 9, 12}, 10);
+  for (const uint32_t id : {2, 4, 5, 6, 7, 8, 10}) {
+    EXPECT_EQ(ids.Take(), id);
+  }
+  EXPECT_THROW(ids.Take(), InputError);
+  EXPECT_EQ(FreeIds({4294967294u}, kMaxCameraId).Take(), 1);
+  EXPECT_EQ(FreeIds({4294967295u}, 4294967295u).Take(), 1);
+  EXPECT_EQ(FreeIds({1, 2147483646u}, kMaxImageId).Take(), 2);
 }
 
 TEST(ReadModel, ReadsTextAsBinary) {
@@ -284,7 +302,7 @@ TEST(ReadModel, TextWithByteOrderMarksTabsAndSeveralBlanks) {
   EXPECT_EQ(Snapshot(folder.path()), before);
 }
 
-TEST(ReadModel, PosesSufficeWhereNoPointsAreNeeded) {
+TEST(ReadModel, PosesSuffice) {
   TestFolder folder;
   colmap::Reconstruction poses;
   AddRegisteredImage(MakeColmapCamera("PINHOLE", 64, 48, {60, 60, 32, 24}),
@@ -299,8 +317,7 @@ TEST(ReadModel, PosesSufficeWhereNoPointsAreNeeded) {
   poses.WriteText(folder / "text");
   for (const std::string& path : {folder.path(), folder / "text"}) {
     colmap::Reconstruction model;
-    EXPECT_THROW(ReadModel(path, &model), InputError);
-    ReadModel(path, &model, /*needs_points=*/false);
+    ReadModel(path, &model);
     EXPECT_LT(CenterError(CamFromWorld(model.Image(1)), SomePose()), 1e-12);
   }
 }

@@ -16,6 +16,7 @@
 namespace nre {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -290,8 +291,7 @@ TEST_F(LocalizationControllerTest, APositionInOtherCoordinatesIsNamed) {
   const QueryResult result = Run({Given({2, 1})})[0];
   EXPECT_EQ(result.estimate.verdict, Verdict::kRejected);
   EXPECT_EQ(result.estimate.why, Reason::kContradictsPrior);
-  EXPECT_THAT(result.estimate.reason,
-              HasSubstr("position prior lies 5.3444"));
+  EXPECT_THAT(result.estimate.reason, HasSubstr("position prior lies 5.3444"));
 }
 
 // hloc marks calibrated cameras as guesses when it makes a database.
@@ -450,6 +450,48 @@ TEST_F(LocalizationControllerTest, UnusableReferences) {
   EXPECT_THAT(results[1].estimate.reason, HasSubstr("r0.png"));
   // None is left out silently when they are chosen either.
   EXPECT_THAT(Run()[0].references, testing::Not(testing::Contains("r0.png")));
+}
+
+TEST_F(LocalizationControllerTest, UnusableReferencesAmongTheChosen) {
+  std::filesystem::remove(scene_.image_path + "/r0.png");
+  cv::imwrite(scene_.image_path + "/r3.png", cv::Mat(48, 64, CV_8UC3));
+  for (const QueryResult& result : Run()) {
+    EXPECT_EQ(result.estimate.verdict, Verdict::kRegistered);
+    EXPECT_THAT(
+        result.warnings,
+        ElementsAre(HasSubstr("r0.png"),
+                    AllOf(HasSubstr("r3.png"), HasSubstr("64x48 pixels"))));
+  }
+}
+
+TEST_F(LocalizationControllerTest, ACameraOfOneReferenceThatCannotBeUsed) {
+  AddReferenceWithoutFocalLength(scene_, &model_);
+  const auto warning = ElementsAre(AllOf(
+      HasSubstr("r9.png"), HasSubstr("camera 7"), HasSubstr("focal length")));
+  const std::vector<QueryResult> chosen = Run();
+  ExpectRight(chosen);
+  EXPECT_THAT(chosen[0].warnings, warning);
+  const std::vector<QueryResult> given = Run({Given({9, 1, 2}), Given({3, 4})});
+  ExpectRight(given);
+  EXPECT_THAT(given[0].references, ElementsAre("r0.png", "r1.png"));
+  EXPECT_THAT(given[0].warnings, warning);
+  EXPECT_THAT(given[1].warnings, IsEmpty());
+  // As if it were the query's.
+  EXPECT_THAT(Run({Given({9}), Given({9})})[0].estimate.reason,
+              HasSubstr("reference image r9.png"));
+}
+
+TEST_F(LocalizationControllerTest, ContradictoryReferencesAreLeftOut) {
+  PutPoints2DIntoCorner(model_.Image(1));
+  const auto warning =
+      ElementsAre(AllOf(HasSubstr("r0.png"), HasSubstr("contradict")));
+  const std::vector<QueryResult> chosen = Run();
+  ExpectRight(chosen);
+  EXPECT_THAT(chosen[0].warnings, warning);
+  const std::vector<QueryResult> given = Run({Given({1, 2}), Given({3, 4})});
+  ExpectRight(given);
+  EXPECT_THAT(given[0].references, ElementsAre("r1.png"));
+  EXPECT_THAT(given[0].warnings, warning);
 }
 
 TEST_F(LocalizationControllerTest, AnImageIsNeverItsOwnReference) {

@@ -137,11 +137,80 @@ TEST_F(ReferencePoints, PointsBehindTheCameraAreLeftOut) {
   const_cast<Eigen::Vector3d&>(XYZ(model_.Point3D(2))) = {0, 0, -5};
   ReferenceCache cache(model_, folder_.path(), preset_, 2);
   EXPECT_THAT(cache.Get(1)->point3D_ids, ElementsAre(1, 3, 4, 5, 6));
-  EXPECT_THAT(FindPointsBehindCameras(model_), ElementsAre(2));
+  EXPECT_THAT(CheckObservations(model_).points_behind, ElementsAre(2));
 }
 
-TEST_F(ReferencePoints, NoPointIsBehindInASoundModel) {
-  EXPECT_THAT(FindPointsBehindCameras(model_), IsEmpty());
+TEST_F(ReferencePoints, NothingIsWrongInASoundModel) {
+  const ObservationCheck check = CheckObservations(model_);
+  EXPECT_EQ(check.num_images, 3);
+  EXPECT_EQ(check.num_points, 6);
+  EXPECT_THAT(check.points_behind, IsEmpty());
+  EXPECT_THAT(check.without_camera, IsEmpty());
+  EXPECT_THAT(check.contradictory, IsEmpty());
+}
+
+// Three of six observations may be wrong, four may not; an error is one beyond
+// 8 px. A point behind the camera is as wrong.
+TEST_F(ReferencePoints, ObservationsThatContradictTheirPoints) {
+  const colmap::Image& image = model_.Image(2);
+  const auto move = [&](size_t point, double distance_px) {
+    const_cast<Eigen::Vector2d&>(XY(image.Point2D(2 * point))).x() +=
+        distance_px;
+  };
+  move(0, 7.9);
+  move(1, 8.1);
+  move(2, -100.0);
+  const_cast<Eigen::Vector3d&>(XYZ(model_.Point3D(4))) = {0, 0, -5};
+  EXPECT_EQ(Error(2), "");
+  EXPECT_THAT(CheckObservations(model_).contradictory, IsEmpty());
+  move(0, 0.2);
+  EXPECT_THAT(Error(2),
+              testing::AllOf(HasSubstr("reference image b.jpg"),
+                             HasSubstr("contradict"),
+                             HasSubstr("2 of 6"),
+                             HasSubstr("8 px")));
+  EXPECT_EQ(Error(1), "");
+  EXPECT_THAT(CheckObservations(model_).contradictory, ElementsAre(Error(2)));
+}
+
+TEST_F(ReferencePoints, ErrorsMayGrowWithTheImage) {
+  const auto error = [&](double distance_px) {
+    colmap::Reconstruction model;
+    const colmap::point3D_t id =
+        model.AddPoint3D(Eigen::Vector3d(0, 0, 1), colmap::Track());
+    AddRegisteredImage(
+        MakeColmapCamera("PINHOLE", 4000, 3000, {3000, 3000, 2000, 1500}),
+        1,
+        1,
+        "a.jpg",
+        Rigid3d(),
+        {{Eigen::Vector2d(2000 + distance_px, 1500), id}},
+        &model);
+    return CheckObservations(model).contradictory.size();
+  };
+  EXPECT_EQ(error(19.9), 0);
+  EXPECT_EQ(error(20.1), 1);
+}
+
+TEST_F(ReferencePoints, CamerasThatCannotBeUsed) {
+  const_cast<std::vector<double>&>(CameraParams(model_.Camera(2)))[0] = 0.0;
+  EXPECT_THAT(Error(3),
+              testing::AllOf(HasSubstr("sub/c.jpg"),
+                             HasSubstr("camera 2"),
+                             HasSubstr("focal length")));
+  const ObservationCheck check = CheckObservations(model_);
+  EXPECT_THAT(check.without_camera, ElementsAre(Error(3)));
+  EXPECT_EQ(check.num_images, 2);
+  EXPECT_EQ(check.num_points, 6);
+}
+
+TEST_F(ReferencePoints, PointsWithoutTracksAreNotCounted) {
+  for (int i = 0; i < 10; ++i) {
+    model_.AddPoint3D(Eigen::Vector3d(0, 0, -i), colmap::Track());
+  }
+  const ObservationCheck check = CheckObservations(model_);
+  EXPECT_EQ(check.num_points, 6);
+  EXPECT_THAT(check.points_behind, IsEmpty());
 }
 
 TEST_F(ReferencePoints, UnusableReferences) {
@@ -343,6 +412,15 @@ TEST(SharedAngle, IsOneAndAHalfTimesWhatQuartersShare) {
     const double angle = SharedAngle(model, RegisteredImages(model));
     EXPECT_NEAR(angle * 500, 1.5 * stddev_px, 0.3 * stddev_px);
   }
+}
+
+// The errors of 2D points that have nothing to do with their 3D points.
+TEST(SharedAngle, ContradictoryImagesDoNotCount) {
+  Random random(7);
+  const colmap::Reconstruction model = ModelWithOffsets(0.1, &random);
+  const double angle = SharedAngle(model, RegisteredImages(model));
+  PutPoints2DIntoCorner(model.Image(3));
+  EXPECT_NEAR(SharedAngle(model, RegisteredImages(model)), angle, 0.1 * angle);
 }
 
 TEST(SharedAngle, IsNoneWhereErrorsAreTheirOwn) {

@@ -55,7 +55,8 @@ TEST_P(TurnedQueryTest, WhatIsFoundInTheTurnedPictureIsTurnedBack) {
   const Query query = MakeQuery();
   const TurnedQuery turned(query, GetParam());
   const std::unique_ptr<Camera> file_camera = CreateCamera(query.camera);
-  const std::unique_ptr<Camera> turned_camera = turned.CreateCamera(1.0);
+  const std::unique_ptr<Camera> turned_camera =
+      turned.CreateCamera(query.camera);
   EXPECT_EQ(turned_camera->Width(), GetParam() % 2 == 0 ? 640 : 480);
 
   // The pose in the turned picture: about the axis, so that it sees the same.
@@ -106,7 +107,8 @@ TEST_P(TurnedQueryTest, WhatIsFoundInTheTurnedPictureIsTurnedBack) {
 
 TEST_P(TurnedQueryTest, ColmapsEstimatorSeesTheFile) {
   const TurnedQuery turned(MakeQuery(), GetParam());
-  const std::unique_ptr<Camera> camera = turned.CreateCamera(1.0);
+  const std::unique_ptr<Camera> camera =
+      turned.CreateCamera(turned.query().camera);
   const Rigid3d pose = MakePose();  // of the turned picture
   std::vector<PointMatch> matches;
   for (const Eigen::Vector3d& point : MakePoints(pose)) {
@@ -119,7 +121,7 @@ TEST_P(TurnedQueryTest, ColmapsEstimatorSeesTheFile) {
   EXPECT_LT(RotationErrorDeg(*found, pose), 1e-4);
 }
 
-TEST_P(TurnedQueryTest, GravityAndFocalLengthTurnAlong) {
+TEST_P(TurnedQueryTest, GravityAndIntrinsicsTurnAlong) {
   Query query = MakeQuery();
   const Rigid3d pose = MakePose();
   const Eigen::Vector3d down_in_world = Eigen::Vector3d(1, 2, 3).normalized();
@@ -131,7 +133,19 @@ TEST_P(TurnedQueryTest, GravityAndFocalLengthTurnAlong) {
   TurnedQuery(query, (4 - GetParam()) % 4).TurnBack(&result);
   EXPECT_LT(PriorCost(turned.query().priors, result.estimate.cam_from_world),
             1e-9);
-  EXPECT_NEAR(turned.CreateCamera(1.5)->MeanFocalLength(), 1.5 * 510.0, 1e-9);
+  // A correction of the turned picture is that of the file, turned.
+  const CameraCorrection correction = {1.5, {20.0, -7.0}, 0.0};
+  const std::unique_ptr<Camera> given = turned.CreateCamera(query.camera);
+  const CorrectedCamera expected(*given, correction);
+  const std::unique_ptr<Camera> corrected = turned.CreateCamera(
+      CorrectIntrinsics(query.camera, turned.TurnBack(correction)));
+  EXPECT_NEAR(corrected->MeanFocalLength(), 1.5 * 510.0, 1e-9);
+  for (const Eigen::Vector3d& point : MakePoints(pose)) {
+    EXPECT_LT(
+        (ImageOf(*corrected, pose, point) - ImageOf(expected, pose, point))
+            .norm(),
+        1e-6);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Quarters, TurnedQueryTest, testing::Range(0, 4));

@@ -536,6 +536,134 @@ TEST_F(Commands, APointBehindEveryCameraIsReported) {
                     HasSubstr("point 1)")));
 }
 
+// How often a text is part of another.
+size_t Count(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) {
+    ++count;
+  }
+  return count;
+}
+
+TEST_F(Commands, ReferencesThatCannotBeUsedAreNamedOnce) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  AddReferenceWithoutFocalLength(scene_, &model);
+  PutPoints2DIntoCorner(model.Image(1));
+  WriteModel(model, scene_.model_path);
+  fs::remove(scene_.image_path + "/r3.png");
+  InputIsReady();
+  const RunResult result = RunColmapNre(Arguments(
+      "nre_localizer", {"--query_list_path", scene_.query_list_path}));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  for (const std::string name : {"r0.png", "r3.png", "r9.png"}) {
+    EXPECT_EQ(Count(result.output, "WARNING: the reference image " + name), 1)
+        << result.output;
+  }
+  for (const nlohmann::json& line : ReadReport(output_path_)) {
+    EXPECT_EQ(line["status"], "registered");
+    EXPECT_EQ(line["references"].size(), 2);
+    EXPECT_EQ(line["warnings"].size(), 3);
+  }
+}
+
+TEST_F(Commands, ModelsWithoutObservations) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  WriteModel(WithoutTracks(model), scene_.model_path);
+  InputIsReady();
+  for (const std::string command : {"nre_localizer", "nre_image_registrator"}) {
+    const RunResult result = RunColmapNre(WithList(command));
+    ExpectError(result, "No image of the model");
+    EXPECT_THAT(result.output,
+                AllOf(HasSubstr("4 images and 1000 points without tracks"),
+                      HasSubstr("colmap point_triangulator --database_path"),
+                      Not(HasSubstr("cam_from_world"))));
+  }
+}
+
+TEST_F(Commands, ModelsWhose2DPointsContradictThe3DPoints) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  for (const colmap::image_t id : {1, 2, 3}) {
+    PutPoints2DIntoCorner(model.Image(id));
+  }
+  WriteModel(model, scene_.model_path);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_localizer"));
+  ExpectError(result, "3 of the 4 images");
+  EXPECT_THAT(result.output, HasSubstr("contradict"));
+}
+
+TEST_F(Commands, PointsWithoutTracksStayInTheModel) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  const size_t num_points = model.NumPoints3D();
+  Eigen::Vector3d last;
+  for (int i = 0; i < 5000; ++i) {
+    last = Eigen::Vector3d::Random() * 50.0;
+    model.AddPoint3D(last, colmap::Track());
+  }
+  WriteModel(model, scene_.model_path);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, Not(HasSubstr("WARNING")));
+  colmap::Reconstruction registered;
+  ReadModel(output_path_, &registered);
+  EXPECT_EQ(registered.NumPoints3D(), num_points + 5000);
+  EXPECT_EQ(XYZ(registered.Point3D(num_points + 5000)), last);
+}
+
+TEST_F(Commands, ModelsFromWhichAnImageWasDeleted) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  fs::remove_all(scene_.model_path);
+  fs::create_directory(scene_.model_path);
+  model.WriteText(scene_.model_path);
+  const std::string path = scene_.model_path + "/images.txt";
+  const std::string images = ReadFile(path);
+  const size_t begin = images.find("\n1 ") + 1;
+  const size_t end = images.find('\n', images.find('\n', begin) + 1) + 1;
+  WriteFile(path, images.substr(0, begin) + images.substr(end));
+  for (const std::string name : {"/rigs.txt", "/frames.txt"}) {
+    fs::remove(scene_.model_path + name);
+  }
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("observations by images that are gone"),
+                    HasSubstr("r0.png")));  // of the pairs file
+  colmap::Reconstruction registered;
+  EXPECT_EQ(ReadModel(output_path_, &registered), "");
+  EXPECT_EQ(registered.NumRegImages(), 5);
+}
+
+TEST_F(Commands, NewIdsAreFreeWhereTheModelHasTheLargest) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  AddRegisteredImage(model.Camera(1),
+                     kMaxCameraId,
+                     4294967294u,
+                     "r9.png",
+                     Rigid3d(),
+                     {},
+                     &model);
+  WriteModel(model, scene_.model_path);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithList("nre_image_registrator"));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  colmap::Reconstruction registered;
+  ReadModel(output_path_, &registered);
+  EXPECT_EQ(registered.NumRegImages(), 7);
+  for (const size_t i : {0, 1}) {
+    const colmap::Image& image = registered.Image(5 + i);
+    EXPECT_EQ(image.Name(), scene_.query_names[i]);
+    EXPECT_EQ(image.CameraId(), 2 + i);
+  }
+}
+
 TEST_F(Commands, BadWeightsAndDevices) {
   const auto expect_error = [&](const std::vector<std::string>& options,
                                 const std::string& what) {
@@ -885,10 +1013,41 @@ TEST_F(DatabaseCommands, DatabaseOfAnotherModel) {
                nullptr);
   sqlite3_close(database);
   InputIsReady();
-  const RunResult result = RunColmapNre(WithDatabase("nre_localizer"));
+  const RunResult result = RunColmapNre(WithDatabase("nre_image_registrator"));
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.output,
               AllOf(HasSubstr("1 registered"), HasSubstr("belong together")));
+}
+
+// The database's camera is right. The model's, which has its id, but another
+// focal length, is another camera.
+TEST_F(DatabaseCommands, PosesNeedNoIdsOfTheModel) {
+  colmap::Reconstruction model;
+  ReadModel(scene_.model_path, &model);
+  AddRegisteredImage(
+      MakeColmapCamera("PINHOLE", 480, 360, {900, 900, 240, 180}),
+      9,
+      21,
+      "other.png",
+      Rigid3d(),
+      {},
+      &model);
+  WriteModel(model, scene_.model_path);
+  InputIsReady();
+  const RunResult result = RunColmapNre(WithDatabase("nre_localizer"));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("2 registered"),
+                    HasSubstr("WARNING: q0.png: its image id"),
+                    HasSubstr("as the database has them")));
+  const std::vector<nlohmann::json> report = ReadReport(output_path_);
+  for (const size_t i : {0, 1}) {
+    const std::vector<double> center = report[i]["camera_center"];
+    EXPECT_LT((Eigen::Vector3d(center[0], center[1], center[2]) -
+               ProjectionCenter(scene_.query_poses[i]))
+                  .norm(),
+              0.1);
+  }
 }
 
 TEST_F(DatabaseCommands, NoDatabase) {

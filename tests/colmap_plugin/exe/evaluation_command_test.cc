@@ -134,7 +134,7 @@ TEST_F(PoseEvaluator, ModelOfPosesOnlyAsTruth) {
   WriteFile(folder_ / "results.txt",
             "a 1 0 0 0 0 0 0.3\nb c.jpg 1 0 0 0 0.1 0 -1\n");
   colmap::Reconstruction model;
-  ReadModel(folder_ / "poses", &model, /*needs_points=*/false);
+  ReadModel(folder_ / "poses", &model);
   fs::create_directory(folder_ / "binary");
   WriteModel(model, folder_ / "binary");
   for (const std::string truth : {"poses", "binary"}) {

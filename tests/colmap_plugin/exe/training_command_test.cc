@@ -295,6 +295,29 @@ TEST_F(TrainingExporter, Model) {
   ExpectError(inputs, "None of the 4 images can be read");
 }
 
+TEST_F(TrainingExporter, ModelsThatCannotBeUsed) {
+  const RenderedScene scene(folder_ / "scene");
+  const std::vector<std::string> inputs = {
+      "--input_path", scene.model_path, "--image_path", scene.image_path};
+  colmap::Reconstruction model;
+  ReadModel(scene.model_path, &model);
+  AddReferenceWithoutFocalLength(scene, &model);
+  WriteModel(model, scene.model_path);
+  const RunResult result = Export(inputs);
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("r9.png"), HasSubstr("camera 7")));
+  EXPECT_EQ(Contents(output_).names, scene.reference_names);
+  fs::remove(output_);
+
+  for (const auto& [_, image] : model.Images()) {
+    PutPoints2DIntoCorner(image);
+  }
+  WriteModel(model, scene.model_path);
+  ExpectError(inputs, "4 of the 4 images that observe points cannot be used");
+  WriteModel(WithoutTracks(model), scene.model_path);
+  ExpectError(inputs, "colmap point_triangulator --database_path");
+}
+
 // Frames of a rendered scene, whose surfaces say which points are the same and
 // what hides them.
 class RgbdExporter : public TrainingExporter {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/commands.h"
 #include "nre/error.h"
 #include "tests/colmap_plugin/plugin_testing.h"
@@ -102,7 +103,39 @@ TEST_F(DatabaseTest, GuessedFocalLengthsAreUnknown) {
   EXPECT_FALSE(queries[0].focal_length_unknown);
   EXPECT_EQ(queries[1].error, "");
   EXPECT_TRUE(queries[1].focal_length_unknown);
-  EXPECT_EQ(database.NextCameraId(), 7);
+  EXPECT_THAT(database.ReadCameraIds(), ElementsAre(4, 5, 6));
+}
+
+TEST_F(DatabaseTest, NewerCameraModelsAreNamed) {
+  RunSql(path_, "UPDATE cameras SET model = 16 WHERE camera_id = 5;");
+  const Database database(path_, Database::Mode::kReadOnly);
+  const std::string error = database.ReadQueries({"c.jpg"})[0].error;
+  if (FindCameraModel(16) == nullptr) {
+    EXPECT_THAT(
+        error,
+        testing::AllOf(
+            HasSubstr("camera 5"), HasSubstr("EUCM"), HasSubstr("COLMAP 4.1")));
+  } else {
+    EXPECT_THAT(error, HasSubstr("EUCM has 6 parameters"));
+  }
+}
+
+TEST_F(DatabaseTest, IdsBeyondThoseOfColmap) {
+  // The first would be cut down to image 7, the last to camera 4.
+  RunSql(path_,
+         "INSERT INTO images VALUES (4294967303, 'e.jpg', 4), "
+         "(2147483647, 'f.jpg', 4), (2147483646, 'g.jpg', 4), "
+         "(11, 'h.jpg', 4294967300);"
+         "INSERT INTO cameras SELECT 4294967300, model, width, height, params, "
+         "prior_focal_length FROM cameras WHERE camera_id = 4;");
+  const Database database(path_, Database::Mode::kReadOnly);
+  const std::vector<Query> queries =
+      database.ReadQueries({"e.jpg", "f.jpg", "g.jpg", "h.jpg"});
+  EXPECT_THAT(queries[0].error, HasSubstr("image id"));
+  EXPECT_THAT(queries[1].error, HasSubstr("image id"));
+  EXPECT_EQ(queries[2].error, "");
+  EXPECT_EQ(queries[2].image_id, 2147483646);
+  EXPECT_THAT(queries[3].error, HasSubstr("camera id"));
 }
 
 TEST_F(DatabaseTest, FramesAreThoseOfColmap4) {

@@ -56,7 +56,10 @@ struct Hit {
   double second = 0.0;  // inverse depth of what is behind it
 };
 
-Hit CastOneRay(const Scene& scene, const SceneView& view, double x, double y) {
+Hit CastOneRay(const GeneratedScene& scene,
+               const SceneView& view,
+               double x,
+               double y) {
   const Tensor ray = torch::tensor({(x - 0.5 * view.width) / view.focal_length,
                                     (y - 0.5 * view.height) / view.focal_length,
                                     1.0},
@@ -88,7 +91,8 @@ Hit CastOneRay(const Scene& scene, const SceneView& view, double x, double y) {
   return hit;
 }
 
-void ExpectHitsOfBruteForce(const Scene& scene, const SceneView& view) {
+void ExpectHitsOfBruteForce(const GeneratedScene& scene,
+                            const SceneView& view) {
   const Tensor positions = torch::rand({100, 2}, Generator(7)) *
                            torch::tensor({static_cast<float>(view.width),
                                           static_cast<float>(view.height)});
@@ -118,8 +122,9 @@ void ExpectHitsOfBruteForce(const Scene& scene, const SceneView& view) {
 TEST(CastRays, HitsWhatBruteForceHits) {
   const Tensor textures = SmoothTextures();
   Draws draws(Generator(3));
-  const Scene room = GenerateRoom(kNumTextures, kTextureSize, &draws);
-  const Scene street = GenerateStreet(kNumTextures, kTextureSize, &draws);
+  const GeneratedScene room = GenerateRoom(kNumTextures, kTextureSize, &draws);
+  const GeneratedScene street =
+      GenerateStreet(kNumTextures, kTextureSize, &draws);
   // What is cut out is part of the test.
   EXPECT_GT(street.round.sum().item<double>(), 0.0);
   EXPECT_GT(street.holes.sum().item<double>(), 0.0);
@@ -131,7 +136,8 @@ TEST(CastRays, HitsWhatBruteForceHits) {
 
 TEST(CastRays, NothingThere) {
   Draws draws(Generator(3));
-  const Scene street = GenerateStreet(kNumTextures, kTextureSize, &draws);
+  const GeneratedScene street =
+      GenerateStreet(kNumTextures, kTextureSize, &draws);
   SceneView view = ViewFrom(0.0, 0.0, 500.0, 0.0);
   // Straight up.
   view.rotation = torch::tensor(
@@ -172,7 +178,7 @@ TEST(Render, ShowsTheTextureOfWhatIsHit) {
   const Tensor textures = SmoothTextures();
   const TextureAtlas atlas(textures);
   Draws draws(Generator(5));
-  Scene room = GenerateRoom(kNumTextures, kTextureSize, &draws);
+  GeneratedScene room = GenerateRoom(kNumTextures, kTextureSize, &draws);
   // Plain surfaces, each of its own colour.
   const int64_t num = room.centers.size(0);
   const Tensor white = torch::ones({1, 3, 4, 4});
