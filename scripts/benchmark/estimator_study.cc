@@ -356,9 +356,8 @@ class Study {
                   pair.features->fine.height,
                   pair.features->fine.width,
                   pair.features->fine.map_from_image},
-                 points.fine.data(),
-                 SharedErrors(),
-                 points.views.data()}});
+                 points.fine.data()},
+                points.views.data()});
   }
 
   void RunMethods(const Problem& problem) {
