@@ -141,8 +141,7 @@ std::string SentenceOnRepair(const std::string& path,
   add(files.last_line_is_missing, "image without its line of 2D points");
   return "The model in " + path + " was cut or edited: " + parts +
          ". What fits together is used. COLMAP fails on such models, and has "
-         "no "
-         "command to mend them: delete images of the whole model by colmap "
+         "no command to mend them: delete images of the whole model by colmap "
          "image_deleter, or go on with what nre_image_registrator writes.";
 }
 
