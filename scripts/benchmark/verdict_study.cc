@@ -12,7 +12,9 @@
 // right or wrong is stated, instead; see statement_queries.h.
 //
 // The exit code is 1 if a query is registered that does not belong, or far from
-// its truth, or if the verdict loses too many right poses.
+// its truth, or if the verdict loses too many right poses. With --statements:
+// if a pose is wrong, if too many are too sure, or if wrong focal lengths cost
+// too many registrations or too much accuracy.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -49,6 +51,12 @@ constexpr double kMaxLostShare = 0.02;
 // truth is off.
 constexpr double kMaxNumStd = 5.0;
 constexpr double kMaxUnexplainedM = 0.01;
+// Of registered poses about which something is stated.
+constexpr double kMaxTooSureShare = 0.02;
+// What a wrong focal length may cost: of those registered as they are, and of
+// the median error with an unknown one.
+constexpr double kMinWrongFocalShare = 0.9;
+constexpr double kMaxWrongFocalErrorRatio = 2.0;
 
 // One in so many queries with --quick.
 constexpr int kQuickThinOut = 25;
@@ -97,7 +105,8 @@ struct Outcome {
   double error_deg = 0.0;
   // Normalised error squared, 6 degrees of freedom; NaN without a covariance.
   double normalised_error = std::nan("");
-  // Standard deviation of the centre along its error.
+  // The centre found, and its standard deviation along its error.
+  Eigen::Vector3d center_m = Eigen::Vector3d::Zero();
   double center_std_m = 0.0;
   double evidence = 0.0;
   size_t support = 0;
@@ -124,16 +133,19 @@ struct Outcome {
 constexpr char kColumns[] =
     "scene\tkind\tname\tfor_tuning\tbelongs\tambiguous\tverdict\terror_m\t"
     "error_deg\tnormalised_error\tcenter_std_m\tevidence\tsupport\t"
-    "focal_length_px\tfocal_length_score\tlens_score\twhy\treason";
+    "focal_length_px\tfocal_length_score\tlens_score\twhy\treason\t"
+    "center_x_m\tcenter_y_m\tcenter_z_m";
 
 std::string ToLine(const Outcome& o) {
   std::ostringstream line;
+  line.precision(9);
   line << o.Key() << '\t' << o.for_tuning << '\t' << o.belongs << '\t'
        << o.ambiguous << '\t' << VerdictName(o.verdict) << '\t' << o.error_m
        << '\t' << o.error_deg << '\t' << o.normalised_error << '\t'
        << o.center_std_m << '\t' << o.evidence << '\t' << o.support << '\t'
        << o.focal_length_px << '\t' << o.focal_length_score << '\t'
-       << o.lens_score << '\t' << o.why << '\t' << o.reason;
+       << o.lens_score << '\t' << o.why << '\t' << o.reason << '\t'
+       << o.center_m.x() << '\t' << o.center_m.y() << '\t' << o.center_m.z();
   return line.str();
 }
 
@@ -141,7 +153,7 @@ Outcome FromLine(const std::string& line) {
   std::istringstream words(line);
   std::vector<std::string> w;
   for (std::string word; std::getline(words, word, '\t');) w.push_back(word);
-  w.resize(18);
+  w.resize(21);
   Outcome o;
   o.scene = w[0], o.kind = w[1], o.name = w[2];
   o.for_tuning = w[3] == "1", o.belongs = w[4] == "1";
@@ -156,6 +168,7 @@ Outcome FromLine(const std::string& line) {
   o.focal_length_px = std::stod(w[13]);
   o.focal_length_score = std::stod(w[14]), o.lens_score = std::stod(w[15]);
   o.why = w[16], o.reason = w[17];
+  o.center_m = {std::stod(w[18]), std::stod(w[19]), std::stod(w[20])};
   return o;
 }
 
@@ -204,8 +217,9 @@ Outcome Judge(const StudyScene& scene,
   outcome.reason = estimate.reason;
   if (query.cam_from_world) {
     const Rigid3d& truth = *query.cam_from_world;
-    const Eigen::Vector3d error =
-        ProjectionCenter(estimate.cam_from_world) - ProjectionCenter(truth);
+    const Eigen::Vector3d center = ProjectionCenter(estimate.cam_from_world);
+    const Eigen::Vector3d error = center - ProjectionCenter(truth);
+    outcome.center_m = center / scene.units_per_m;
     outcome.error_m = error.norm() / scene.units_per_m;
     outcome.error_deg = RotationErrorDeg(estimate.cam_from_world, truth);
     outcome.normalised_error = NormalisedError(estimate, truth);
@@ -413,6 +427,40 @@ void PrintCovariance(const std::vector<Outcome>& outcomes) {
   }
 }
 
+// Returns whether what is asked for of --statements holds, and says by how
+// much.
+bool PrintStatements(const std::vector<Outcome>& outcomes) {
+  std::map<std::string, Counts> kinds;
+  Counts all;
+  for (const Outcome& outcome : outcomes) {
+    kinds[outcome.kind].Add(outcome);
+    all.Add(outcome);
+  }
+  const Counts& as_it_is = kinds["as it is"];
+  const Counts& unknown = kinds["focal length unknown"];
+  const Counts& wrong = kinds["focal length wrong"];
+  const double error_ratio =
+      Quantile(wrong.errors_m, 0.5) / Quantile(unknown.errors_m, 0.5);
+  std::printf(
+      "wrong: %d of %d registered (at most 0)\n"
+      "too sure: %d (at most %.0f %%)\n"
+      "wrong focal length: %d registered, %d of them as they are (at least "
+      "%.0f "
+      "%%); median error %.2f of that with an unknown one (at most %.0f)\n",
+      all.wrong,
+      all.registered,
+      all.too_sure,
+      100.0 * kMaxTooSureShare,
+      wrong.registered,
+      as_it_is.registered,
+      100.0 * kMinWrongFocalShare,
+      error_ratio,
+      kMaxWrongFocalErrorRatio);
+  return all.wrong == 0 && all.too_sure <= kMaxTooSureShare * all.registered &&
+         wrong.registered >= kMinWrongFocalShare * as_it_is.registered &&
+         error_ratio <= kMaxWrongFocalErrorRatio;
+}
+
 int Main(int argc, char** argv) {
   const Options options(argc, argv);
   StudySelection selection;
@@ -440,15 +488,20 @@ int Main(int argc, char** argv) {
     const std::vector<Outcome> more = Run(*scene, preset, options, &recorder);
     outcomes.insert(outcomes.end(), more.begin(), more.end());
   }
-  bool good = true;
-  if (!tuning.empty()) {
-    PrintVerdicts("Scenes that the verdict was tuned on", tuning);
-  }
-  if (!checking.empty()) {
-    good = PrintVerdicts("Scenes that the tuning never saw", checking);
-  }
   std::vector<Outcome> all = tuning;
   all.insert(all.end(), checking.begin(), checking.end());
+  bool good = true;
+  if (statements) {
+    PrintVerdicts("What is stated about queries", all);
+    good = PrintStatements(all);
+  } else {
+    if (!tuning.empty()) {
+      PrintVerdicts("Scenes that the verdict was tuned on", tuning);
+    }
+    if (!checking.empty()) {
+      good = PrintVerdicts("Scenes that the tuning never saw", checking);
+    }
+  }
   PrintCovariance(all);
   return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
