@@ -112,16 +112,16 @@ int MostFrequent(const std::vector<int>& numbers) {
 }  // namespace
 
 const char* QueryOrientationsName(QueryOrientations orientations) {
-  return orientations == QueryOrientations::kAll ? "all" : "exif";
+  return orientations == QueryOrientations::kAll ? "all" : "auto";
 }
 
 QueryOrientations ParseQueryOrientations(const std::string& name) {
   for (const auto orientations :
-       {QueryOrientations::kExif, QueryOrientations::kAll}) {
+       {QueryOrientations::kAuto, QueryOrientations::kAll}) {
     if (name == QueryOrientationsName(orientations)) return orientations;
   }
   throw InputError("unknown orientations of queries '" + name +
-                   "'; there are: exif, all");
+                   "'; there are: auto, all");
 }
 
 bool LocalizationOptions::Check() const {
@@ -172,7 +172,7 @@ QueryResult LocalizationController::LocalizeQuery(
   Stopwatch stopwatch;
   QueryResult best;
   QueryPictures best_pictures;
-  const std::vector<int> turns = TurnsToTry(query, references);
+  std::vector<int> turns = TurnsToTry(query, references);
   const auto try_all = [&](bool search_focal_length) {
     for (const int turn : turns) {
       if (best.estimate.verdict == Verdict::kRegistered) break;
@@ -191,6 +191,11 @@ QueryResult LocalizationController::LocalizeQuery(
   if (turns.size() > 1 && !HasEvidence(best.estimate)) {
     try_all(true);
   }
+  if (turns.size() == 1 && best.estimate.why != Reason::kBadInput &&
+      !HasEvidence(best.estimate)) {
+    turns = {LikelyTurn(query, references)};
+    if (turns[0] != 0) try_all(true);
+  }
   WritePictures(best_pictures, &best);
   best.total_ms = stopwatch.LapMs();
   return best;
@@ -206,11 +211,8 @@ std::vector<int> LocalizationController::TurnsToTry(
   const int upright = quarters(query.name);
   if (upright != 0) {
     // References whose pixels lie on their side as well are no help upright.
-    constexpr size_t kNumReferences = 20;
     std::vector<int> of_references;
-    for (const colmap::image_t image_id : SpreadEvenly(
-             references.given ? references.image_ids : registered_images_,
-             kNumReferences)) {
+    for (const colmap::image_t image_id : SomeOf(references)) {
       of_references.push_back(quarters(model_.Image(image_id).Name()));
     }
     const int turn = (upright - MostFrequent(of_references) + 4) % 4;
@@ -225,6 +227,71 @@ std::vector<int> LocalizationController::TurnsToTry(
     }
   }
   return turns;
+}
+
+std::vector<colmap::image_t> LocalizationController::SomeOf(
+    const QueryReferences& references) const {
+  constexpr size_t kNumReferences = 20;
+  return SpreadEvenly(
+      references.given ? references.image_ids : registered_images_,
+      kNumReferences);
+}
+
+int LocalizationController::LikelyTurn(const Query& query,
+                                       const QueryReferences& references) {
+  // In nats. Turns of pictures that do not belong differ by less, the right
+  // turn of one that does by one or two.
+  constexpr double kMinMoreGain = 0.5;
+  const std::vector<colmap::image_t> image_ids = SomeOf(references);
+  const bool has_focal_length = !PriorsOf(query).focal_length.has_value();
+  std::vector<double> gains;
+  for (int turn = 0; turn < 4; ++turn) {
+    const TurnedQuery turned(query, turn);
+    const Image image = turned.ReadImage(image_path_);
+    const View view =
+        has_focal_length ? ViewOf(*turned.CreateCamera(query.camera), image_ids)
+                         : NaturalView(preset_, image.width, image.height);
+    gains.push_back(
+        BestGain(preset_.coarse->Extract(image, view.coarse_scale),
+                 {view.zoom.coarse, view.shows_part ? 0 : view.zoom.fine},
+                 image_ids));
+  }
+  const auto best = std::max_element(gains.begin(), gains.end());
+  return *best >= gains[0] + kMinMoreGain
+             ? static_cast<int>(best - gains.begin())
+             : 0;
+}
+
+double LocalizationController::BestGain(
+    const FeatureMap& coarse,
+    const Zoom& zoom,
+    const std::vector<colmap::image_t>& image_ids) {
+  double best = 0.0;
+  for (const colmap::image_t image_id : image_ids) {
+    CheckStop();
+    try {
+      std::vector<colmap::point3D_t> point3D_ids;
+      const DescribedPoints points = ChoosePoints(model_,
+                                                  {cache_.Get(image_id, zoom)},
+                                                  preset_,
+                                                  options_.fusion,
+                                                  options_.num_probe_points,
+                                                  options_.random_seed,
+                                                  &point3D_ids);
+      const SparseLossMaps maps =
+          ComputeCoarseMaps(
+              points.coarse, points.rows, coarse, preset_.coarse_softmax_scale)
+              .maps;
+      double sum = 0.0;
+      for (size_t i = 0; i < points.size(); ++i) {
+        sum += maps.Summarize(i).weight;
+      }
+      best = std::max(best, sum / std::max<size_t>(1, points.size()));
+    } catch (const InputError&) {
+      continue;  // it is left out, which has been said
+    }
+  }
+  return best;
 }
 
 QueryResult LocalizationController::LocalizeTurned(

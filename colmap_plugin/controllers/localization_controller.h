@@ -21,11 +21,13 @@ namespace nre {
 
 // How queries may have been held; references are taken as their pixels are.
 enum class QueryOrientations {
-  kExif,  // as the pixels are or, of a file that says so, as its EXIF tag says
-  kAll,   // any of the four turns
+  // As the pixels are or, of a file that says so, as its EXIF tag says; where
+  // that finds nothing, the turn that looks more like the references, if any.
+  kAuto,
+  kAll,  // any of the four turns
 };
 
-// "exif" or "all"; the other way round, throws InputError for other names.
+// "auto" or "all"; the other way round, throws InputError for other names.
 const char* QueryOrientationsName(QueryOrientations orientations);
 QueryOrientations ParseQueryOrientations(const std::string& name);
 
@@ -58,7 +60,7 @@ struct LocalizationOptions {
   double focal_length_std = -1.0;
 
   // Turns of a query's picture that are tried until one is registered.
-  QueryOrientations query_orientations = QueryOrientations::kExif;
+  QueryOrientations query_orientations = QueryOrientations::kAuto;
 
   // Folder for pictures of each query's pose and loss maps, named
   // <query>.pose.jpg and <query>.maps.jpg; none are made if it is empty.
@@ -132,6 +134,16 @@ class LocalizationController {
   // in this order.
   std::vector<int> TurnsToTry(const Query& query,
                               const QueryReferences& references) const;
+  // The references, or some of them if there are many.
+  std::vector<colmap::image_t> SomeOf(const QueryReferences& references) const;
+  // The turn in which the picture looks more like one of the references than it
+  // does as it is; 0 if there is none. Throws InputError as Estimate() does.
+  int LikelyTurn(const Query& query, const QueryReferences& references);
+  // The mean gain of the peaks of loss maps, in nats, of the reference that has
+  // most.
+  double BestGain(const FeatureMap& coarse,
+                  const Zoom& zoom,
+                  const std::vector<colmap::image_t>& image_ids);
   // With the picture turned. `pictures` stay empty if none are wanted.
   QueryResult LocalizeTurned(const Query& query,
                              int num_quarters,

@@ -127,8 +127,9 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
               "the same: longest");
   parser->Add("query_orientations",
               &options->query_orientations,
-              "how queries may have been held: exif (as their pixels are or, "
-              "of JPEG files that say so, as their EXIF orientation says) or "
+              "how queries may have been held: auto (as their pixels are or, "
+              "of JPEG files that say so, as their EXIF orientation says; what "
+              "is not found so, turned as it looks most like a reference) or "
               "all (also turned by 90, 180 and 270 degrees, until one is "
               "registered)");
   parser->Add("max_num_probed_references",

@@ -131,7 +131,8 @@ void WriteTagged(const std::string& path,
 
 // Phones store what they saw lying on their side; editors forget to clear the
 // tag of what they have turned.
-TEST_F(LocalizationControllerTest, QueriesAreTurnedAsTheirExifTagSays) {
+TEST_F(LocalizationControllerTest,
+       QueriesAreTurnedAsTheirExifTagOrTheirLookSays) {
   // The principal point is not in the middle, so that it must turn along.
   const cv::Mat upright =
       cv::imread(scene_.image_path + "/q0.png")({0, 0, 460, 350});
@@ -142,15 +143,19 @@ TEST_F(LocalizationControllerTest, QueriesAreTurnedAsTheirExifTagSays) {
   WriteTagged(scene_.image_path + "/overhead.jpg", overhead, 3);
   WriteTagged(scene_.image_path + "/stale.jpg", upright, 6);
   cv::imwrite(scene_.image_path + "/untagged.png", lying);
+  cv::Mat noise(upright.size(), CV_8UC3);
+  cv::randu(noise, 0, 256);
+  cv::imwrite(scene_.image_path + "/stranger.png", noise);
   WriteFile(scene_.query_list_path,
             "phone.jpg PINHOLE 350 460 420 420 180 220\n"
             "overhead.jpg PINHOLE 460 350 420 420 220 170\n"
             "stale.jpg PINHOLE 460 350 420 420 240 180\n"
-            "untagged.png PINHOLE 350 460 420 420 180 220\n");
+            "untagged.png PINHOLE 350 460 420 420 180 220\n"
+            "stranger.png PINHOLE 460 350 420 420 240 180\n");
   queries_ = ReadQueryList(scene_.query_list_path);
   options_.estimation.max_num_points = 500;
   options_.estimation.max_num_refinement_points = 500;
-  const std::vector<QueryReferences> references(4, Given({2, 1}));
+  const std::vector<QueryReferences> references(5, Given({2, 1}));
   const auto expect_right = [&](const QueryResult& result, int turned_deg) {
     SCOPED_TRACE(result.name);
     EXPECT_EQ(result.turned_deg, turned_deg);
@@ -184,15 +189,16 @@ TEST_F(LocalizationControllerTest, QueriesAreTurnedAsTheirExifTagSays) {
   expect_right(results[0], 90);
   expect_right(results[1], 180);
   expect_right(results[2], 0);
-  EXPECT_NE(results[3].estimate.verdict, Verdict::kRegistered);
-  EXPECT_EQ(results[3].turned_deg, 0);
+  expect_right(results[3], 90);
+  EXPECT_NE(results[4].estimate.verdict, Verdict::kRegistered);
+  EXPECT_EQ(results[4].turned_deg, 0);
 
   options_.query_orientations = QueryOrientations::kAll;
   queries_ = {queries_[3]};
   expect_right(Run({references[0]})[0], 90);
 
   // References with the same tag: as they are held, not upright.
-  options_.query_orientations = QueryOrientations::kExif;
+  options_.query_orientations = QueryOrientations::kAuto;
   for (const std::string& name : scene_.reference_names) {
     const std::string path = scene_.image_path + "/" + name;
     WriteTagged(path, cv::imread(path), 6);

@@ -694,7 +694,7 @@ TEST_F(Commands, BadWeightsAndDevices) {
   expect_error(with_weights, coarse + " is no valid safetensors file");
 
   expect_error({"--features", "sift"}, "unknown feature preset 'sift'");
-  expect_error({"--query_orientations", "up"}, "there are: exif, all");
+  expect_error({"--query_orientations", "up"}, "there are: auto, all");
   std::vector<std::string> with_device = with_weights;
   with_device.insert(with_device.end(), {"--device", "tpu"});
   expect_error(with_device, "auto, cpu or cuda");
