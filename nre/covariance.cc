@@ -151,6 +151,13 @@ Uncertainty UncertaintyAt(double sigma,
   return uncertainty;
 }
 
+// Standard deviations that intrinsics have at best, with which reconstructions
+// are made: shares of the focal length, and radial distortion. A difference of
+// this size is no contradiction, however significant it is.
+constexpr double kFocalLengthTolerance = 0.0005;
+constexpr double kPrincipalPointTolerance = 0.0005;
+constexpr double kRadialTolerance = 0.001;
+
 // Derivatives of Eq. 9 and of what is known beforehand, with what their
 // scatter is made of.
 struct ScoreInputs {
@@ -158,7 +165,8 @@ struct ScoreInputs {
   SummedTerms sums;
   Eigen::VectorXd prior_gradient;
   Eigen::MatrixXd prior_information;
-  double displacement = 0.0;  // of the points of a quarter
+  double displacement = 0.0;   // of the points of a quarter
+  Eigen::VectorXd tolerances;  // of the intrinsics, at their indices
   double covariance_factor = 1.0;
 };
 
@@ -196,6 +204,12 @@ std::optional<double> Score(const ScoreInputs& inputs,
         inputs.displacement * profile(quarter);
     variance += by_displacement * by_displacement.transpose();
   }
+  // What intrinsics within their tolerance shift the score by.
+  const Eigen::MatrixXd curvature =
+      profile(inputs.hessian.middleCols(begin, num_tested));
+  const Eigen::MatrixXd by_tolerance =
+      curvature * inputs.tolerances.segment(begin, num_tested).asDiagonal();
+  variance += by_tolerance * by_tolerance.transpose();
   const Eigen::LLT<Eigen::MatrixXd> cholesky(variance);
   if (cholesky.info() != Eigen::Success) {
     return std::nullopt;
@@ -227,6 +241,11 @@ ScoreInputs InputsOfScores(const Camera& camera,
   inputs.hessian += inputs.prior_information;
   inputs.displacement =
       SharedDisplacement(camera, map_from_image, shared_errors);
+  const double focal_length = camera.MeanFocalLength();
+  inputs.tolerances = Eigen::VectorXd::Zero(kSize);
+  inputs.tolerances.tail<4>() << kFocalLengthTolerance,
+      kPrincipalPointTolerance * focal_length,
+      kPrincipalPointTolerance * focal_length, kRadialTolerance;
   inputs.covariance_factor = shared_errors.covariance_factor;
   return inputs;
 }

@@ -62,8 +62,9 @@ Eigen::MatrixXd PoseCovariance(
 // with: Rao's score test. What Eq. 9 would gain, to first order, from other
 // intrinsics, the pose following, is squared and divided by its variance: that
 // of the sum over the blocks, as in PoseCovariance(), with the same errors that
-// points share. Chi-squared where the intrinsics are right. One pass over the
-// maps.
+// points share, and of intrinsics that are off by a few hundredths of a per
+// cent. Chi-squared where the intrinsics are as right as that, or less where
+// they are better. One pass over the maps.
 struct IntrinsicsScores {
   double focal_length = 0.0;  // 1 degree of freedom; 0 if it is unknown
   // Principal point and radial distortion, whatever the focal length is: 3

@@ -85,6 +85,18 @@ TEST(ScoreIntrinsics, IsLargeWhereTheyAreWrong) {
   }
 }
 
+// However many points there are: so exactly no reconstruction knows them.
+TEST(ScoreIntrinsics, IsSmallForWhatDoesNotMatter) {
+  for (uint64_t seed = 0; seed < 3; ++seed) {
+    SCOPED_TRACE(seed);
+    EXPECT_LT(MisstatedQuery({1.001}, 6000, seed).Score(0.3).focal_length,
+              10.0);
+    EXPECT_LT(
+        MisstatedQuery({1.0, {0.5, -0.5}, 0.001}, 6000, seed).Score(0.3).lens,
+        15.0);
+  }
+}
+
 TEST(ScoreIntrinsics, IsZeroForWhatIsUnknown) {
   Priors priors;
   priors.focal_length = {100.0, 3000.0};
