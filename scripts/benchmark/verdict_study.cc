@@ -21,7 +21,6 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -34,6 +33,8 @@
 #include "nre/error.h"
 #include "s2d/feature_preset.h"
 #include "scripts/benchmark/cached_extractor.h"
+#include "scripts/benchmark/quantile.h"
+#include "scripts/benchmark/resumable_table.h"
 #include "scripts/benchmark/statement_queries.h"
 #include "scripts/benchmark/verdict_scenes.h"
 #include "tests/testing/generated_maps.h"
@@ -150,9 +151,7 @@ std::string ToLine(const Outcome& o) {
 }
 
 Outcome FromLine(const std::string& line) {
-  std::istringstream words(line);
-  std::vector<std::string> w;
-  for (std::string word; std::getline(words, word, '\t');) w.push_back(word);
+  std::vector<std::string> w = SplitTabs(line);
   w.resize(21);
   Outcome o;
   o.scene = w[0], o.kind = w[1], o.name = w[2];
@@ -170,19 +169,6 @@ Outcome FromLine(const std::string& line) {
   o.why = w[16], o.reason = w[17];
   o.center_m = {std::stod(w[18]), std::stod(w[19]), std::stod(w[20])};
   return o;
-}
-
-// The outcomes of an earlier run; a line that a kill cut off is none.
-std::map<std::string, Outcome> ReadOutcomes(const std::string& path) {
-  std::map<std::string, Outcome> outcomes;
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  while (std::getline(file, line) && !file.eof()) {
-    const Outcome outcome = FromLine(line);
-    outcomes[outcome.Key()] = outcome;
-  }
-  return outcomes;
 }
 
 // e^T C^-1 e of the left perturbation e that leads from the estimate to the
@@ -231,37 +217,10 @@ Outcome Judge(const StudyScene& scene,
   return outcome;
 }
 
-// Appends what is done to the file of results at once.
-class Recorder {
- public:
-  explicit Recorder(const std::string& path) {
-    if (path.empty()) return;
-    done_ = ReadOutcomes(path);
-    // Anew, so that a line that was cut off is gone.
-    file_.open(path, std::ios::trunc);
-    file_ << kColumns << '\n';
-    for (const auto& [_, outcome] : done_) file_ << ToLine(outcome) << '\n';
-    file_.flush();
-  }
-
-  const Outcome* Find(const std::string& key) const {
-    const auto found = done_.find(key);
-    return found == done_.end() ? nullptr : &found->second;
-  }
-
-  void Add(const Outcome& outcome) {
-    if (file_.is_open()) file_ << ToLine(outcome) << std::endl;
-  }
-
- private:
-  std::map<std::string, Outcome> done_;
-  std::ofstream file_;
-};
-
 std::vector<Outcome> Run(const StudyScene& scene,
                          const FeaturePreset& preset,
                          const Options& options,
-                         Recorder* recorder) {
+                         ResumableTable* results) {
   LocalizationOptions localization;
   localization.num_threads = std::atoi(options["--num_threads"].c_str());
   localization.random_seed = std::atoi(options["--random_seed"].c_str());
@@ -272,10 +231,10 @@ std::vector<Outcome> Run(const StudyScene& scene,
   std::vector<QueryReferences> references;
   std::map<std::string, const StudyQuery*> by_name;
   for (const StudyQuery& query : scene.queries) {
-    const Outcome* done =
-        recorder->Find(Judge(scene, query, PoseEstimate()).Key());
+    const std::string* done =
+        results->Find(Judge(scene, query, PoseEstimate()).Key());
     if (done != nullptr) {
-      outcomes.push_back(*done);
+      outcomes.push_back(FromLine(*done));
       continue;
     }
     queries.push_back(query.query);
@@ -285,7 +244,7 @@ std::vector<Outcome> Run(const StudyScene& scene,
   size_t num_done = 0;
   controller.Run(queries, references, [&](const QueryResult& result) {
     outcomes.push_back(Judge(scene, *by_name.at(result.name), result.estimate));
-    recorder->Add(outcomes.back());
+    results->Add(ToLine(outcomes.back()));
     std::fprintf(stderr,
                  "\r%s: %zu/%zu ",
                  scene.name.c_str(),
@@ -320,13 +279,6 @@ std::vector<Outcome> RunGeneratedMaps(int num_seeds) {
                                           seed)));
   }
   return outcomes;
-}
-
-double Quantile(std::vector<double> values, double share) {
-  if (values.empty()) return std::nan("");
-  std::sort(values.begin(), values.end());
-  return values[std::min(values.size() - 1,
-                         static_cast<size_t>(share * values.size()))];
 }
 
 // One row of the table of verdicts.
@@ -476,7 +428,8 @@ int Main(int argc, char** argv) {
       CreateFeaturePreset(options["--features"], {options["--weights_path"]});
   const bool statements = options["--statements"] != "0";
   if (statements) CacheFeatures(&preset);
-  Recorder recorder(options["--results"]);
+  constexpr size_t kNumKeyWords = 3;  // as in Outcome::Key()
+  ResumableTable results(options["--results"], kColumns, kNumKeyWords);
   std::vector<Outcome> tuning, checking;
   if (selection.Has("maps", true) && !statements) {
     constexpr int kNumSeeds = 200;
@@ -485,7 +438,7 @@ int Main(int argc, char** argv) {
   for (const std::unique_ptr<StudyScene>& scene : scenes) {
     std::vector<Outcome>& outcomes = scene->for_tuning ? tuning : checking;
     if (statements) StateAboutQueries(scene.get());
-    const std::vector<Outcome> more = Run(*scene, preset, options, &recorder);
+    const std::vector<Outcome> more = Run(*scene, preset, options, &results);
     outcomes.insert(outcomes.end(), more.begin(), more.end());
   }
   std::vector<Outcome> all = tuning;
