@@ -4,7 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <optional>
+#include <sstream>
 #include <utility>
 
 #include "colmap_plugin/compat/camera.h"
@@ -196,22 +196,20 @@ class PairMaker {
       return camera->second;
     };
     for (const TextLine& line : ReadLines(Path("pairs_gt.txt"), "pairs")) {
-      const std::vector<std::string_view> words = SplitWords(line.text);
-      if (words.size() < 9) {
+      std::istringstream words(line.text);
+      PosedImage image0, image1;
+      Eigen::Quaterniond& q = image1.cam_from_world.rotation;
+      Eigen::Vector3d& t = image1.cam_from_world.translation;
+      words >> image0.name >> image1.name >> q.w() >> q.x() >> q.y() >> q.z() >>
+          t.x() >> t.y() >> t.z();
+      if (!words || q.norm() == 0.0) {
         throw InputError(Path("pairs_gt.txt") + ", line " +
                          std::to_string(line.number) +
                          ": expected two names and a pose");
       }
-      double pose[7];
-      for (int k = 0; k < 7; ++k)
-        pose[k] = std::stod(std::string(words[2 + k]));
-      const PosedImage image0{
-          std::string(words[0]), camera_of(std::string(words[0])), Rigid3d()};
-      const PosedImage image1{
-          std::string(words[1]),
-          camera_of(std::string(words[1])),
-          {Eigen::Quaterniond(pose[0], pose[1], pose[2], pose[3]).normalized(),
-           Eigen::Vector3d(pose[4], pose[5], pose[6])}};
+      q.normalize();
+      image0.camera = camera_of(image0.name);
+      image1.camera = camera_of(image1.name);
       AddEpipolarPair(image0, image1);
       AddEpipolarPair(image1, image0);
     }

@@ -121,6 +121,15 @@ Options ReadOptions(int argc, char** argv) {
     }
   }
   options.pairs.Check();
+  for (const GapRequest& gap : options.gaps) {
+    for (const std::string& name : {gap.base, gap.better, gap.other}) {
+      if (std::count(options.features.begin(), options.features.end(), name) ==
+          0) {
+        throw InputError("--gap names '" + name +
+                         "': expected three of the --features");
+      }
+    }
+  }
   return options;
 }
 
@@ -169,7 +178,7 @@ std::string TimeFeatures(const std::vector<std::string>& features,
   return table;
 }
 
-// Means over the points, and errors in cells of this many pixels.
+// What both kinds of statistics have; their errors times `cells_per_unit`.
 template <typename Statistics>
 void SetMeans(const Statistics& sums, double cells_per_unit, FeatureRecord* r) {
   const double num = std::max<size_t>(1, sums.errors.size());

@@ -107,9 +107,9 @@ TEST_F(MapQualityTest, FineNreIsThatOfTheEstimatorsMaps) {
 TEST_F(MapQualityTest, ErrorsAreThoseOfTheHighestCell) {
   // At cells' centres, descriptors are those of the cells.
   points_.clear();
-  for (const Eigen::Vector2d truth : {Eigen::Vector2d(10.0, 9.0),
-                                      Eigen::Vector2d(11.5, 9.0),
-                                      Eigen::Vector2d(8.0, 12.0)}) {
+  for (const Eigen::Vector2d& truth : {Eigen::Vector2d(10.0, 9.0),
+                                       Eigen::Vector2d(11.5, 9.0),
+                                       Eigen::Vector2d(8.0, 12.0)}) {
     const MapFromImage& map = coarse_.map2.map_from_image;
     points_.push_back(
         {map.ToImage(Eigen::Vector2d(10.0, 9.0)), map.ToImage(truth)});
