@@ -7,6 +7,7 @@
 
 #include "nre/error.h"
 #include "s2d/dense_sift.h"
+#include "s2d/descriptor_comparison.h"
 #include "s2d/install_folder.h"
 #include "s2d/network_features.h"
 
@@ -42,6 +43,8 @@ struct Extractor {
   std::vector<int> levels;  // of NetworkLevels()
   double stride;            // of the descriptors
   int max_image_size;
+
+  // Where the header of the weights does not say it.
   bool unit_norm;
   float softmax_scale;
 };
@@ -140,25 +143,36 @@ std::string WeightsFile(const std::string& preset,
                    "or in the folder --weights_path.");
 }
 
+// The extractor as the header of its weights has it.
+Extractor AsTrained(Extractor extractor, const std::string& weights_path) {
+  const DescriptorComparison header = ReadDescriptorComparison(
+      ReadSafetensors(weights_path).metadata, weights_path);
+  extractor.unit_norm = header.unit_norm.value_or(extractor.unit_norm);
+  extractor.softmax_scale =
+      header.softmax_scale.value_or(extractor.softmax_scale);
+  return extractor;
+}
+
 FeaturePreset CreateNetworkPreset(const std::string& name,
                                   const NetworkPreset& networks,
                                   const FeaturePresetOptions& options) {
-  const auto load = [&](const std::string& network) {
+  const auto weights = [&](const Extractor& extractor) {
+    return WeightsFile(name, extractor.network, options.weights_path);
+  };
+  const auto load = [&](const Extractor& extractor) {
     NetworkOptions network_options;
-    network_options.name = network;
-    network_options.weights_path =
-        WeightsFile(name, network, options.weights_path);
+    network_options.name = extractor.network;
+    network_options.weights_path = weights(extractor);
     network_options.device = options.device;
     return std::shared_ptr<const Network>(LoadNetwork(network_options));
   };
-  const Extractor& coarse = networks.coarse;
-  const Extractor& fine = networks.fine;
-  const std::shared_ptr<const Network> coarse_network = load(coarse.network);
+  const Extractor coarse = AsTrained(networks.coarse, weights(networks.coarse));
+  const Extractor fine = AsTrained(networks.fine, weights(networks.fine));
+  const std::shared_ptr<const Network> coarse_network = load(coarse);
   const bool share = std::string(coarse.network) == fine.network;
   FeaturePreset preset;
   preset.coarse = CreateExtractor(coarse, coarse_network);
-  preset.fine =
-      CreateExtractor(fine, share ? coarse_network : load(fine.network));
+  preset.fine = CreateExtractor(fine, share ? coarse_network : load(fine));
   preset.coarse_softmax_scale = coarse.softmax_scale;
   preset.fine_softmax_scale = fine.softmax_scale;
   preset.covariance_factor = networks.covariance_factor;

@@ -10,7 +10,9 @@
 namespace nre {
 
 // A coarse and a fine extractor, with the factor that turns the inner products
-// of their descriptors into the logits of a softmax (see scripts/calibration).
+// of their descriptors into the logits of a softmax: what the header of a
+// network's weights says (see s2d/descriptor_comparison.h), or else what
+// scripts/calibration found.
 struct FeaturePreset {
   std::string name;
   std::unique_ptr<FeatureExtractor> coarse;
@@ -36,8 +38,9 @@ constexpr char kDefaultFeatures[] = "compact";
 // table.
 std::string FeaturePresetNames();
 
-// Throws InputError, naming the presets there are, for an unknown name, and for
-// weights that are missing, with where to get them and how to convert them.
+// Throws InputError, naming the presets there are, for an unknown name, for
+// weights that are missing, with where to get them and how to convert them, and
+// for weights that cannot be used.
 FeaturePreset CreateFeaturePreset(
     const std::string& name,
     const FeaturePresetOptions& options = FeaturePresetOptions());

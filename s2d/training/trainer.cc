@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "nre/error.h"
+#include "s2d/descriptor_comparison.h"
 #include "s2d/networks/module.h"
 #include "s2d/training/tensor_files.h"
 
@@ -496,8 +497,14 @@ class Trainer {
                      {"version", "1"},
                      {"training", Fingerprint(options)},
                      {"iteration", std::to_string(iteration_)},
-                     {"softmax_scale", Number(log_scale_.exp().item<double>())},
                      {"validation_nre", Number(best_loss_)}};
+    DescriptorComparison comparison;
+    comparison.unit_norm = options_.loss.unit_norm;
+    // The contrastive loss has no softmax, whose factor it could learn.
+    if (options_.loss.kind != LossKind::kContrastive) {
+      comparison.softmax_scale = log_scale_.exp().item<float>();
+    }
+    AddDescriptorComparison(comparison, &file.metadata);
     WriteTensorFile(WeightsPath(), file);
   }
 

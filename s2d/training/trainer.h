@@ -34,8 +34,8 @@ struct TrainerOptions {
   double weight_decay = 1e-4;
   double max_gradient_norm = 1.0;
 
-  // What unit-norm descriptors' inner products are multiplied by at first; it
-  // is learned.
+  // What descriptors' inner products are multiplied by at first; it is learned,
+  // and goes into the weights' header.
   double softmax_scale = 20.0;
 
   // How much the appearance of images changes, 0 to 1; less in the first

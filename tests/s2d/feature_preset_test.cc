@@ -5,8 +5,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "nre/error.h"
+#include "s2d/descriptor_comparison.h"
+#include "s2d/safetensors.h"
 
 namespace nre {
 namespace {
@@ -48,6 +51,88 @@ TEST(FeaturePresetTest, CompactNeedsNothing) {
   EXPECT_EQ(fine.width, 35);
   EXPECT_EQ(fine.height, 25);
   EXPECT_TRUE(fine.unit_norm);
+}
+
+// Copies of the weights that come with this software, with other headers.
+class PresetHeaderTest : public testing::Test {
+ protected:
+  PresetHeaderTest() {
+    std::filesystem::create_directories(options_.weights_path);
+  }
+  ~PresetHeaderTest() override {
+    std::filesystem::remove_all(options_.weights_path);
+  }
+
+  std::string Path(const std::string& network) const {
+    return options_.weights_path + "/" + network + ".safetensors";
+  }
+
+  // Entries with empty values are left out.
+  void Write(const std::string& network, const StoredMetadata& entries) const {
+    const SafetensorsView shipped =
+        ReadSafetensors(std::string(NRE_SOURCE_DIR) + "/s2d/weights/" +
+                        network + ".safetensors");
+    Safetensors file{shipped.metadata,
+                     shipped.tensors,
+                     {shipped.data.begin(), shipped.data.end()}};
+    for (const auto& [key, value] : entries) {
+      file.metadata[key] = value;
+      if (value.empty()) file.metadata.erase(key);
+    }
+    WriteSafetensors(Path(network), file);
+  }
+
+  FeaturePresetOptions options_{testing::TempDir() +
+                                    "nre_feature_preset_test." +
+                                    std::to_string(getpid()),
+                                Device::kCpu};
+};
+
+TEST_F(PresetHeaderTest, TheHeaderDecides) {
+  Write("compact_coarse", {{"softmax_scale", "7.25"}, {"unit_norm", "0"}});
+  Write("compact_fine", {{"softmax_scale", "3e1"}, {"unit_norm", "1"}});
+  const FeaturePreset preset = CreateFeaturePreset("compact", options_);
+  EXPECT_EQ(preset.coarse_softmax_scale, 7.25f);
+  EXPECT_FALSE(preset.coarse->UnitNorm());
+  EXPECT_EQ(preset.fine_softmax_scale, 30.0f);
+  EXPECT_TRUE(preset.fine->UnitNorm());
+}
+
+// Files of earlier versions go on working.
+TEST_F(PresetHeaderTest, WithoutEntriesThePresetDecides) {
+  for (const char* network : {"compact_coarse", "compact_fine"}) {
+    Write(network, {{"softmax_scale", ""}, {"unit_norm", ""}});
+  }
+  const FeaturePreset preset = CreateFeaturePreset("compact", options_);
+  const FeaturePreset shipped = CreateFeaturePreset("compact");
+  EXPECT_EQ(preset.coarse_softmax_scale, shipped.coarse_softmax_scale);
+  EXPECT_EQ(preset.fine_softmax_scale, shipped.fine_softmax_scale);
+  EXPECT_TRUE(preset.coarse->UnitNorm());
+  EXPECT_TRUE(preset.fine->UnitNorm());
+}
+
+TEST_F(PresetHeaderTest, AHeaderThatMakesNoSenseIsRefused) {
+  Write("compact_coarse", {});
+  Write("compact_fine", {{"softmax_scale", "-1"}});
+  EXPECT_THAT([&] { CreateFeaturePreset("compact", options_); },
+              ThrowsMessage<InputError>(AllOf(HasSubstr(Path("compact_fine")),
+                                              HasSubstr("softmax_scale '-1'"),
+                                              HasSubstr("positive number"))));
+}
+
+// What is in force for those who name no weights.
+TEST(FeaturePresetTest, CompactFactors) {
+  const FeaturePreset preset = CreateFeaturePreset("compact");
+  EXPECT_EQ(preset.coarse_softmax_scale, 24.0f);
+  EXPECT_EQ(preset.fine_softmax_scale, 45.0f);
+  for (const char* name : {"compact_coarse", "compact_fine"}) {
+    const std::string path =
+        std::string(NRE_SOURCE_DIR) + "/s2d/weights/" + name + ".safetensors";
+    const DescriptorComparison header =
+        ReadDescriptorComparison(ReadSafetensors(path).metadata, path);
+    EXPECT_TRUE(header.softmax_scale.has_value()) << name;
+    EXPECT_EQ(header.unit_norm, true) << name;
+  }
 }
 
 TEST(FeaturePresetTest, CompactWeightsAreSmall) {
