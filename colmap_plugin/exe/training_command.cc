@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/camera_image.h"
@@ -20,6 +21,7 @@
 #include "colmap_plugin/exe/process.h"
 #include "colmap_plugin/exe/progress.h"
 #include "colmap_plugin/exe/reference_model.h"
+#include "colmap_plugin/io/lists.h"
 #include "colmap_plugin/io/output.h"
 #include "colmap_plugin/io/rgbd_folder.h"
 #include "colmap_plugin/io/training_set_writer.h"
@@ -34,6 +36,7 @@ struct CommandOptions {
   std::string input_path;
   std::string image_path;
   std::string rgbd_path;
+  std::string excluded_image_list_path;
   std::string output_path;
   int max_image_size = 640;
   int num_threads = -1;
@@ -53,6 +56,11 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
                   &options->rgbd_path,
                   "instead of these: a folder of RGB-D frames: color/, depth/ "
                   "(16 bits, mm), pose/ (world_from_cam, 4x4), K.txt");
+  parser->AddPath("excluded_image_list_path",
+                  &options->excluded_image_list_path,
+                  "names of images to leave out, one per line, as the training "
+                  "set would have them (of RGB-D frames: color/...); those "
+                  "that are for evaluation");
   parser->AddPath(
       "output_path", &options->output_path, "the training set, a new file");
   parser->Add("max_image_size",
@@ -141,40 +149,72 @@ Image Shrunk(const Image& image, int max_size) {
   return ResizeImage(image, shrink(image.width), shrink(image.height));
 }
 
-// Returns what was exported of each; nothing for those that cannot be read,
-// which are said. Throws InputError if that is all of them.
+// Returns the indices of the images that the list of excluded ones does not
+// name. Throws InputError for a list that cannot be read or names another image
+// than these, which would be a mistake that nobody notices, or all of them.
+std::vector<size_t> IncludedImages(const std::vector<SourceImage>& images,
+                                   const std::string& excluded_list_path) {
+  std::set<std::string> excluded;
+  if (!excluded_list_path.empty()) {
+    for (const std::string& name : ReadImageList(excluded_list_path)) {
+      excluded.insert(name);
+    }
+  }
+  std::vector<size_t> included;
+  for (size_t i = 0; i < images.size(); ++i) {
+    if (excluded.erase(images[i].name) == 0) included.push_back(i);
+  }
+  if (!excluded.empty()) {
+    throw InputError(excluded_list_path + " excludes " + *excluded.begin() +
+                     ", which is not among the " +
+                     std::to_string(images.size()) +
+                     " images. Expected names such as " + images[0].name + ".");
+  }
+  if (included.empty()) {
+    throw InputError(excluded_list_path + " excludes all images.");
+  }
+  return included;
+}
+
+// Returns what was exported of each; nothing for those that are excluded, and
+// for those that cannot be read, which are said. Throws InputError if none is
+// left.
 std::vector<std::optional<ExportedImage>> ExportImages(
     const std::vector<SourceImage>& images,
     const CommandOptions& options,
     const std::atomic<bool>& stop,
     TrainingSetWriter* writer) {
   constexpr size_t kChunk = 64;  // are in memory at once
+  const std::vector<size_t> included =
+      IncludedImages(images, options.excluded_image_list_path);
   std::vector<std::optional<ExportedImage>> exported(images.size());
   std::vector<std::string> problems;
-  Progress progress("images", images.size());
-  for (size_t begin = 0; begin < images.size(); begin += kChunk) {
-    const size_t num = std::min(kChunk, images.size() - begin);
+  Progress progress("images", included.size());
+  for (size_t begin = 0; begin < included.size(); begin += kChunk) {
+    const size_t num = std::min(kChunk, included.size() - begin);
     std::vector<Image> pictures(num);
     std::vector<std::string> errors(num);
     ParallelFor(num, options.num_threads, [&](size_t i) {
       CheckStop(stop);
+      const size_t index = included[begin + i];
       try {
-        const Image image = images[begin + i].read();
+        const Image image = images[index].read();
         pictures[i] = Shrunk(image, options.max_image_size);
-        exported[begin + i] = {
+        exported[index] = {
             0,
             pictures[i].width,
             pictures[i].height,
             static_cast<double>(pictures[i].width) / image.width,
             static_cast<double>(pictures[i].height) / image.height};
       } catch (const InputError& error) {
-        errors[i] = images[begin + i].name + ": " + error.what();
+        errors[i] = images[index].name + ": " + error.what();
       }
     });
     for (size_t i = 0; i < num; ++i) {
+      const size_t index = included[begin + i];
       if (errors[i].empty()) {
-        exported[begin + i]->index =
-            writer->AddImage(images[begin + i].name, pictures[i]);
+        exported[index]->index =
+            writer->AddImage(images[index].name, pictures[i]);
       } else {
         Warn(errors[i]);
         problems.push_back(errors[i]);
@@ -182,13 +222,13 @@ std::vector<std::optional<ExportedImage>> ExportImages(
       progress.Advance();
     }
   }
-  if (problems.size() == images.size()) {
-    throw InputError("None of the " + std::to_string(images.size()) +
+  if (problems.size() == included.size()) {
+    throw InputError("None of the " + std::to_string(included.size()) +
                      " images can be read. The first: " + problems[0] + ".");
   }
   if (!problems.empty()) {
     Warn(std::to_string(problems.size()) + " of " +
-         std::to_string(images.size()) +
+         std::to_string(included.size()) +
          " images cannot be read and are left out.");
   }
   return exported;

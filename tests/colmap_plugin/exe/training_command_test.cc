@@ -295,6 +295,77 @@ TEST_F(TrainingExporter, Model) {
   ExpectError(inputs, "None of the 4 images can be read");
 }
 
+// What is for evaluation is in no pair and in no picture.
+TEST_F(TrainingExporter, ExcludedImages) {
+  const RenderedScene scene(folder_ / "scene");
+  const std::vector<std::string> inputs = {
+      "--input_path",
+      scene.model_path,
+      "--image_path",
+      scene.image_path,
+      "--excluded_image_list_path",
+      folder_ / "list.txt",
+  };
+  WriteFile(folder_ / "list.txt", "# for evaluation\nr2.png\n");
+  const RunResult result = Export(inputs);
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const Contents set(output_);
+  EXPECT_THAT(set.names, ElementsAre("r0.png", "r1.png", "r3.png"));
+  EXPECT_EQ(set.NumPairs(), 6);
+  fs::remove(output_);
+
+  WriteFile(folder_ / "list.txt", "r0.png\nr1.png\nr2.png\nr3.png\n");
+  ExpectError(inputs, "excludes all images");
+  WriteFile(folder_ / "list.txt", "r2.jpg\n");
+  ExpectError(inputs, "excludes r2.jpg, which is not among the 4 images");
+  fs::remove(folder_ / "list.txt");
+  ExpectError(inputs, "list.txt");
+}
+
+// The last images of a data set, by name.
+std::set<std::string> LastImages(const std::string& folder,
+                                 const std::string& prefix,
+                                 size_t first) {
+  const std::vector<std::string> names = List(folder);
+  std::set<std::string> last;
+  for (size_t i = first; i < names.size(); ++i) last.insert(prefix + names[i]);
+  return last;
+}
+
+// The sets that weights are trained on, packed as s2d/weights/README.md says,
+// hold none of the images that are for evaluation, and all others.
+TEST_F(TrainingExporter, HeldOutImagesAreInNoTrainingSet) {
+  const std::string data = std::string(NRE_SOURCE_DIR) + "/../shared/datasets";
+  if (!fs::exists(data + "/lund_door") || !fs::exists(data + "/hololens")) {
+    GTEST_SKIP() << "no data sets";
+  }
+  const std::string lists = std::string(NRE_SOURCE_DIR) + "/s2d/weights/";
+  const auto expect_disjoint = [&](const std::set<std::string>& held_out,
+                                   size_t num_others) {
+    const Contents set(output_);
+    EXPECT_EQ(set.names.size(), num_others);
+    EXPECT_GT(set.NumPairs(), 0);
+    for (const std::string& name : set.names) {
+      EXPECT_EQ(held_out.count(name), 0) << name;
+    }
+    fs::remove(output_);
+  };
+  const RunResult model = Export({"--input_path",
+                                  data + "/lund_door/model_txt",
+                                  "--image_path",
+                                  data + "/lund_door/images",
+                                  "--excluded_image_list_path",
+                                  lists + "held_out_lund_door.txt"});
+  ASSERT_EQ(model.exit_code, 0) << model.output;
+  expect_disjoint(LastImages(data + "/lund_door/images", "", 8), 8);
+  const RunResult frames = Export({"--rgbd_path",
+                                   data + "/hololens",
+                                   "--excluded_image_list_path",
+                                   lists + "held_out_hololens.txt"});
+  ASSERT_EQ(frames.exit_code, 0) << frames.output;
+  expect_disjoint(LastImages(data + "/hololens/color", "color/", 80), 80);
+}
+
 TEST_F(TrainingExporter, ModelsThatCannotBeUsed) {
   const RenderedScene scene(folder_ / "scene");
   const std::vector<std::string> inputs = {
