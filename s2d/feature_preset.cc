@@ -34,6 +34,10 @@ constexpr Checkpoint kCheckpoints[] = {
      "vgg16-397923af.pth",
      "torchvision (VGG16_Weights.IMAGENET1K_V1)"},
     {"gnnet", "checkpoint.pth", "training by github.com/zimengjiang/gn_net"},
+    {"alike_t", "models/alike-t.pth", "github.com/Shiaoming/ALIKE"},
+    {"alike_n", "models/alike-n.pth", "github.com/Shiaoming/ALIKE"},
+    {"alike_l", "models/alike-l.pth", "github.com/Shiaoming/ALIKE"},
+    {"xfeat", "weights/xfeat.pt", "github.com/verlab/accelerated_features"},
 };
 
 // A network's part of a preset. Every network normalises its input by
@@ -63,12 +67,31 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   constexpr float kTrained = 1.0f;
   constexpr float kCoarseGuess = 40.0f;
   constexpr float kFineGuess = 20.0f;
+  // Found by scripts/calibration.
+  constexpr float kAlikeCoarse = 48.0f;
+  constexpr float kAlikeFine = 57.0f;
+  constexpr float kXFeatCoarse = 42.0f;
+  // Not fitted: that of `compact`, rather than none.
+  constexpr double kCautious = 2.2;
+  const Extractor compact_coarse = {
+      "compact_coarse", {0}, 8.0, 1024, true, 24.0f};
+  const Extractor compact_fine = {"compact_fine", {0}, 2.0, 1536, true, 45.0f};
+  // On a picture of half the size, ALIKE costs a quarter and loses little.
+  const auto alike = [&](const char* network) -> NetworkPreset {
+    return {{network, {0}, 4.0, 512, true, kAlikeCoarse},
+            {network, {1}, 2.0, 1536, true, kAlikeFine},
+            kCautious};
+  };
   // S2DNet's finest level says nothing about places 8 pixels apart.
   static const std::map<std::string, NetworkPreset> presets = {
-      {"compact",
-       {{"compact_coarse", {0}, 8.0, 1024, true, 24.0f},
-        {"compact_fine", {0}, 2.0, 1536, true, 45.0f},
-        2.2}},
+      {"compact", {compact_coarse, compact_fine, 2.2}},
+      {"alike", alike("alike_n")},
+      {"alike_t", alike("alike_t")},
+      {"alike_l", alike("alike_l")},
+      {"xfeat",
+       {{"xfeat", {0}, 8.0, 1024, true, kXFeatCoarse},
+        compact_fine,
+        kCautious}},
       {"nre",
        {{"nre_coarse", {0}, 16.0, 1600, false, kTrained},
         {"nre_fine", {0}, 2.0, 1600, false, kTrained}}},
@@ -113,28 +136,40 @@ FeaturePreset CreateDenseSiftPreset() {
   return preset;
 }
 
+// Nothing for networks whose weights come with this software.
+const Checkpoint* FindCheckpoint(const std::string& network) {
+  for (const Checkpoint& checkpoint : kCheckpoints) {
+    if (network == checkpoint.network) return &checkpoint;
+  }
+  return nullptr;
+}
+
 // The weights in `folder` or, if it is empty, those that come with this
-// software.
+// software; these also for a network that has some, in a preset that has others
+// without, if they are not in the folder.
 std::string WeightsFile(const std::string& preset,
                         const std::string& network,
-                        const std::string& folder) {
+                        const std::string& folder,
+                        bool others_need_folder) {
   namespace fs = std::filesystem;
   const std::string file = network + ".safetensors";
-  const fs::path shipped =
-      fs::path(InstallFolder()) / "share/colmap_nre/weights";
+  const std::string shipped =
+      (fs::path(InstallFolder()) / "share/colmap_nre/weights" / file).string();
   const std::string path =
-      ((folder.empty() ? shipped : fs::path(folder)) / file).string();
+      folder.empty() ? shipped : (fs::path(folder) / file).string();
   std::error_code error;
   if (fs::exists(path, error)) return path;
+  const Checkpoint* checkpoint = FindCheckpoint(network);
+  if (checkpoint == nullptr && others_need_folder) return shipped;
   std::string message = "The features " + preset + " need weights: ";
-  for (const Checkpoint& checkpoint : kCheckpoints) {
-    if (network != checkpoint.network) continue;
+  if (checkpoint != nullptr) {
     message += folder.empty() ? "expected --weights_path, a folder with " + file
                               : path + " does not exist";
-    message +=
-        std::string(". Get ") + checkpoint.file + " from " + checkpoint.source +
-        " and convert it: scripts/convert_weights.py " + network + " " +
-        checkpoint.file + " " + (folder.empty() ? "FOLDER/" + file : path);
+    message += std::string(". Get ") + checkpoint->file + " from " +
+               checkpoint->source +
+               " and convert it: scripts/convert_weights.py " + network + " " +
+               checkpoint->file + " " +
+               (folder.empty() ? "FOLDER/" + file : path);
     throw InputError(message + ".");
   }
   throw InputError(message + path + " does not exist. Expected the file " +
@@ -156,8 +191,11 @@ Extractor AsTrained(Extractor extractor, const std::string& weights_path) {
 FeaturePreset CreateNetworkPreset(const std::string& name,
                                   const NetworkPreset& networks,
                                   const FeaturePresetOptions& options) {
+  const bool need_folder = FindCheckpoint(networks.coarse.network) != nullptr ||
+                           FindCheckpoint(networks.fine.network) != nullptr;
   const auto weights = [&](const Extractor& extractor) {
-    return WeightsFile(name, extractor.network, options.weights_path);
+    return WeightsFile(
+        name, extractor.network, options.weights_path, need_folder);
   };
   const auto load = [&](const Extractor& extractor) {
     NetworkOptions network_options;

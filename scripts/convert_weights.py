@@ -10,6 +10,12 @@ s2dnet      s2dnet_weights.pth, see github.com/germain-hug/S2DNet-Minimal
 s2dhm       checkpoints/*/weights.pth.tar of github.com/germain-hug/S2DHM
 vgg16       torchvision's vgg16-*.pth, without its classifier
 gnnet       one that github.com/zimengjiang/gn_net stored of its U-Net
+alike_t     models/alike-t.pth of github.com/Shiaoming/ALIKE
+alike_n     models/alike-n.pth of the same
+alike_l     models/alike-l.pth of the same
+xfeat       weights/xfeat.pt of github.com/verlab/accelerated_features, whose
+            batch norms are folded into its convolutions; or one where they
+            are, as safetensors
 
 A checkpoint is a pickle, which could run any code. We read it without PyTorch
 and make nothing but tensors and plain containers from it: all else becomes
@@ -219,6 +225,47 @@ def gnnet_shapes():
     return shapes
 
 
+def alike_shapes(channels, dim, two_heads=False):
+    """Blocks at the strides 1, 2, 8 and 32, aggregated by 1x1."""
+    shapes, inputs = {}, 3
+    for i, outputs in enumerate(channels, 1):
+        for j, from_channels in ((1, inputs), (2, outputs)):
+            shapes.update(conv(f"block{i}.conv{j}", outputs, from_channels, 3,
+                               bias=False))
+            shapes.update(batch_norm(f"block{i}.bn{j}", outputs))
+        if i > 1:
+            shapes.update(conv(f"block{i}.downsample", outputs, inputs))
+        shapes.update(conv(f"conv{i}", dim // 4, outputs, bias=False))
+        inputs = outputs
+    if two_heads:
+        shapes.update(conv("convhead1", dim, dim, bias=False))
+    shapes.update(conv("convhead2", dim + 1, dim, bias=False))
+    return shapes
+
+
+def xfeat_shapes(folded):
+    """The dense descriptors' part; batch norms have no weights."""
+    shapes = conv("skip1.1", 24, 1)
+    for block, inputs, layers in (
+            ("block1", 1, ((4, 3), (8, 3), (8, 3), (24, 3))),
+            ("block2", 24, ((24, 3), (24, 3))),
+            ("block3", 24, ((64, 3), (64, 3), (64, 1))),
+            ("block4", 64, ((64, 3), (64, 3), (64, 3))),
+            ("block5", 64, ((128, 3), (128, 3), (128, 3), (64, 1))),
+            ("block_fusion", 64, ((64, 3), (64, 3)))):
+        for i, (outputs, size) in enumerate(layers):
+            layer = f"{block}.{i}.layer"
+            shapes.update(conv(f"{layer}.0", outputs, inputs, size,
+                               bias=folded))
+            if not folded:
+                norm = batch_norm(f"{layer}.1", outputs)
+                del norm[f"{layer}.1.weight"], norm[f"{layer}.1.bias"]
+                shapes.update(norm)
+            inputs = outputs
+    shapes.update(conv("block_fusion.2", 64, 64))
+    return shapes
+
+
 # --- Published checkpoints ---------------------------------------------------
 
 
@@ -228,30 +275,55 @@ class Network:
     shapes: dict  # Every tensor's name and shape.
     holder: str = "state_dict"  # The entry with the tensors; "": all of it.
     prefixes: dict = dataclasses.field(default_factory=dict)  # To be replaced.
-    dropped: str = ""  # Prefix of tensors that the network does not have.
+    dropped: tuple = ()  # Prefixes of tensors that the network does not have.
+    # Shapes before batch norms (*.1) are folded into convolutions (*.0).
+    unfolded: dict = dataclasses.field(default_factory=dict)
     licence: str = "unknown"
     training_data: str = "unknown"
+    unit_norm: bool = True  # Whether descriptors are normalised.
+    softmax_scale: str = ""  # Of inner products; "": not trained for one.
     git_blob: str = ""  # Of the published file, where it lies in git.
 
 
 NETWORKS = {
     "nre_coarse": Network(
         nre_coarse_shapes(), licence="CC0-1.0", training_data="MegaDepth",
+        unit_norm=False, softmax_scale="1",
         git_blob="af80cd6786779f3fa8e998f7fece8992f7243b5c"),
     "nre_fine": Network(
         nre_fine_shapes(), licence="CC0-1.0", training_data="MegaDepth",
+        unit_norm=False, softmax_scale="1",
         git_blob="1a9e197ffe7368da1dac451da58cae1f70c91b1e"),
     "s2dnet": Network(
-        s2dnet_shapes(), licence="MIT", training_data="MegaDepth"),
+        s2dnet_shapes(), licence="MIT", training_data="MegaDepth",
+        unit_norm=False, softmax_scale="1"),
     "s2dhm": Network(
         s2dhm_shapes(),
         prefixes={"encoder.module.": "encoder.", "pool.module.": "pool."},
         training_data="RobotCar or CMU sequences, by the folder"),
     "vgg16": Network(
         vgg16_shapes(), holder="", prefixes={"features.": "encoder."},
-        dropped="classifier.", licence="BSD-3-Clause",
+        dropped=("classifier.",), licence="BSD-3-Clause",
         training_data="ImageNet"),
     "gnnet": Network(gnnet_shapes(), holder="model_state_dict"),
+    "alike_t": Network(
+        alike_shapes((8, 16, 32, 64), 64), holder="",
+        licence="BSD-3-Clause", training_data="MegaDepth",
+        git_blob="e91c9dbe8e2831298270a2f79f471165df816ad2"),
+    "alike_n": Network(
+        alike_shapes((16, 32, 64, 128), 128), holder="",
+        licence="BSD-3-Clause", training_data="MegaDepth",
+        git_blob="72e33e4b1b2038eb5ab40a42bb0af28844965a0f"),
+    "alike_l": Network(
+        alike_shapes((32, 64, 128, 128), 128, two_heads=True), holder="",
+        licence="BSD-3-Clause", training_data="MegaDepth",
+        git_blob="723a0b76d805362593282a4e03b82b695c994697"),
+    "xfeat": Network(
+        xfeat_shapes(folded=True), holder="",
+        dropped=("heatmap_head.", "keypoint_head.", "fine_matcher."),
+        unfolded=xfeat_shapes(folded=False), licence="Apache-2.0",
+        training_data="MegaDepth and COCO",
+        git_blob="9da942e9c7406b8add3746bf98d4b1840233cd92"),
 }
 
 
@@ -398,9 +470,37 @@ def read_legacy(data):
     return contents, unpickler.foreign
 
 
+class PlainTensors(dict):
+    """Tensors by name, with nothing around them."""
+
+
+def read_safetensors(data):
+    """A file without pickles, as a checkpoint that holds only tensors."""
+    length, = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    tensors = PlainTensors()
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        storage = Storage({"F64": "<f8", "F32": "<f4", "F16": "<f2",
+                           "BF16": "bfloat16", "I64": "<i8"}[entry["dtype"]],
+                          0, data[8 + length + begin:8 + length + end])
+        strides = [1]
+        for size in reversed(entry["shape"][1:]):
+            strides.insert(0, strides[0] * size)
+        tensors[name] = Tensor(storage, 0, tuple(entry["shape"]),
+                               tuple(strides[:len(entry["shape"])]))
+    return tensors, set()
+
+
 def read_checkpoint(data):
     """The contents of a checkpoint (bytes), and the names it did not get."""
-    reader = read_zip if data.startswith(b"PK") else read_legacy
+    reader = read_legacy
+    if data.startswith(b"PK"):
+        reader = read_zip
+    elif data[8:9] == b"{":
+        reader = read_safetensors
     try:
         return reader(data)
     except Exception as error:  # Broken files raise nearly everything.
@@ -412,7 +512,7 @@ def read_checkpoint(data):
 def state_dict(network, contents):
     """The checkpoint's tensors under our names."""
     state = contents
-    if network.holder:
+    if network.holder and not isinstance(contents, PlainTensors):
         if not isinstance(contents, dict) or network.holder not in contents:
             raise ConversionError(f"has no entry '{network.holder}'")
         state = contents[network.holder]
@@ -422,7 +522,7 @@ def state_dict(network, contents):
     tensors = {}
     for name in state:
         tensor = state[name]
-        if network.dropped and name.startswith(network.dropped):
+        if name.startswith(network.dropped):
             continue
         for old, new in network.prefixes.items():
             if name.startswith(old):
@@ -478,6 +578,35 @@ def converted_all(shapes, tensors):
     if problems:
         raise ConversionError("; ".join(problems))
     return arrays
+
+
+def folded(arrays):
+    """The arrays with batch norms (eps 1e-5) as part of the convolutions."""
+    suffix = ".1.running_var"
+    result = {name: values for name, values in arrays.items()
+              if name.rpartition(".")[0] + ".running_var" not in arrays}
+    for name in arrays:
+        if not name.endswith(suffix):
+            continue
+        layer = name[:-len(suffix)]
+        with np.errstate(invalid="ignore"):
+            scale = 1 / np.sqrt(arrays[name].astype("<f8") + 1e-5)
+        if not np.isfinite(scale).all():
+            raise ConversionError(f"unusable: {name} (negative)")
+        weight = f"{layer}.0.weight"
+        result[weight] = (arrays[weight] * scale[:, None, None, None]
+                          ).astype("<f4")
+        result[f"{layer}.0.bias"] = (
+            -arrays[f"{layer}.1.running_mean"] * scale).astype("<f4")
+    return result
+
+
+def network_arrays(network, tensors):
+    """The arrays to store; throws unless exactly the network's are there."""
+    if any(name in network.unfolded and name not in network.shapes
+           for name in tensors):
+        return folded(converted_all(network.unfolded, tensors))
+    return converted_all(network.shapes, tensors)
 
 
 # --- Writing -----------------------------------------------------------------
@@ -545,7 +674,7 @@ def convert(args):
     try:
         contents, foreign = read_checkpoint(data)
         tensors = state_dict(network, contents)
-        arrays = converted_all(network.shapes, tensors)
+        arrays = network_arrays(network, tensors)
     except ConversionError as error:
         raise ConversionError(
             f"{args.checkpoint}, as {args.network}: {error}") from error
@@ -553,13 +682,17 @@ def convert(args):
         warn(line)
     if network.git_blob and git_blob(data) != network.git_blob:
         warn(f"{args.checkpoint}: not the published file of {args.network}")
-    write_safetensors(args.output, arrays, {
+    metadata = {
         "network": args.network,
         "version": "1",
         "licence": args.licence or network.licence,
         "training_data": args.training_data or network.training_data,
         "source": args.checkpoint.name,
-        "source_sha256": hashlib.sha256(data).hexdigest()})
+        "source_sha256": hashlib.sha256(data).hexdigest(),
+        "unit_norm": str(int(network.unit_norm))}
+    if network.softmax_scale:
+        metadata["softmax_scale"] = network.softmax_scale
+    write_safetensors(args.output, arrays, metadata)
     return f"{args.output}: {len(arrays)} tensors of {args.network}"
 
 

@@ -150,7 +150,7 @@ class Compact : public NetworkModule {
     const int64_t height = image.size(2) / stride;
     const int64_t width = image.size(3) / stride;
     std::vector<Tensor> levels;
-    Tensor x = NormalizeLocally(PadToWholeCells(image));
+    Tensor x = NormalizeLocally(PadToWholeCells(image, MinImageSize()));
     for (torch::nn::Sequential& down : downs_) {
       x = down->forward(x);
       levels.push_back(x);
@@ -169,15 +169,6 @@ class Compact : public NetworkModule {
   int MinImageSize() const override { return 1 << options_.levels.size(); }
 
  private:
-  // Repeats the last row and column, so that every level has whole cells.
-  Tensor PadToWholeCells(const Tensor& image) const {
-    const int64_t size = MinImageSize();
-    const int64_t bottom = (size - image.size(2) % size) % size;
-    const int64_t right = (size - image.size(3) % size) % size;
-    if (bottom == 0 && right == 0) return image;
-    return torch::replication_pad2d(image, {0, right, 0, bottom});
-  }
-
   CompactOptions options_;
   std::vector<torch::nn::Sequential> downs_;
   std::vector<std::shared_ptr<ConvBn>> laterals_;

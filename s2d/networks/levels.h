@@ -34,6 +34,13 @@ inline std::vector<NetworkLevel> NetworkLevels(const std::string& network) {
             {2, 128, 2.0, 1.0},
             {3, 128, 1.0, 0.5}};
   }
+  if (network == "alike_t") return {{0, 64, 4.0, 2.0}, {1, 64, 2.0, 1.0}};
+  if (network == "alike_n" || network == "alike_l") {
+    return {{0, 128, 4.0, 2.0}, {1, 128, 2.0, 1.0}};
+  }
+  // Strides that are centred differently are summed; training put what the
+  // descriptors say there, within half a pixel.
+  if (network == "xfeat") return {{0, 64, 8.0, 3.5}};
   return {};
 }
 

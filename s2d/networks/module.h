@@ -2,6 +2,7 @@
 // library: includes LibTorch.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,15 +19,34 @@ namespace nre {
 // A network whose parameters are named as in the published checkpoints.
 class NetworkModule : public torch::nn::Module {
  public:
-  // images: [B, 3, height, width], normalised by ImageNet's mean and standard
-  // deviation. Returns [B, channels, height, width] each.
+  // Returns what Forward() takes of images [B, 3, height, width], 0 to 1: less
+  // ImageNet's mean and divided by its standard deviation, unless a network was
+  // trained otherwise. Channels come last in memory, as for the weights.
+  virtual torch::Tensor NormalizedImages(const torch::Tensor& images) const;
+
+  // images: [B, 3, height, width], from NormalizedImages(). Returns
+  // [B, channels, height, width] each.
   virtual std::vector<torch::Tensor> Forward(torch::Tensor images) = 0;
 
   // The smallest height and width for which every layer has an output.
   virtual int MinImageSize() const = 0;
 };
 
+struct AlikeOptions {
+  std::array<int, 4> channels;  // of the blocks at the strides 1, 2, 8 and 32
+  int descriptor;               // channels
+  bool two_heads;
+
+  // Rows of the picture that are in memory in full resolution at a time, a
+  // multiple of 32; the result does not depend on it.
+  int64_t strip_rows = 32;
+};
+AlikeOptions AlikeT();
+AlikeOptions AlikeN();
+AlikeOptions AlikeL();
+
 // One definition per file.
+std::shared_ptr<NetworkModule> CreateAlike(const AlikeOptions& options);
 std::shared_ptr<NetworkModule> CreateCompactCoarse();
 std::shared_ptr<NetworkModule> CreateCompactFine();
 std::shared_ptr<NetworkModule> CreateNreCoarse();
@@ -35,6 +55,7 @@ std::shared_ptr<NetworkModule> CreateS2dNet();
 std::shared_ptr<NetworkModule> CreateHypercolumns(bool with_pool);
 std::shared_ptr<NetworkModule> CreateNetVlad();
 std::shared_ptr<NetworkModule> CreateGnNet();
+std::shared_ptr<NetworkModule> CreateXFeat();
 
 // The network with this name, with weights as LibTorch initialises them.
 // Throws InputError, naming those there are, for an unknown name.
@@ -66,11 +87,8 @@ torch::Device ChooseDevice(Device device);
 // Convolutions' weights in the order that oneDNN and cuDNN read fastest.
 void UseChannelsLast(torch::nn::Module* module);
 
-// Normalises images [B, 3, height, width], 0 to 1, for Forward(); their
-// channels come last in memory, as for the weights.
-torch::Tensor NormalizedImages(const torch::Tensor& images);
-
-// The same for one 8-bit RGB image, [height, width, 3], on the CPU.
-torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width);
+// Repeats the last row and column, so that height and width are multiples of
+// `size`.
+torch::Tensor PadToWholeCells(const torch::Tensor& images, int64_t size);
 
 }  // namespace nre

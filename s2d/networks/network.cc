@@ -29,6 +29,10 @@ Networks() {
           {"vgg16", [] { return CreateHypercolumns(false); }},
           {"netvlad", CreateNetVlad},
           {"gnnet", CreateGnNet},
+          {"alike_t", [] { return CreateAlike(AlikeT()); }},
+          {"alike_n", [] { return CreateAlike(AlikeN()); }},
+          {"alike_l", [] { return CreateAlike(AlikeL()); }},
+          {"xfeat", CreateXFeat},
       };
   return networks;
 }
@@ -45,6 +49,17 @@ NetworkOutput ToOutput(const torch::Tensor& tensor) {
   const float* data = cells.data_ptr<float>();
   output.data.assign(data, data + cells.numel());
   return output;
+}
+
+// [1, 3, height, width], 0 to 1, on the CPU.
+torch::Tensor Pixels(const Image& image) {
+  // Not written to: from_blob() takes no const.
+  return torch::from_blob(const_cast<uint8_t*>(image.rgb.data()),
+                          {1, image.height, image.width, 3},
+                          torch::kUInt8)
+             .permute({0, 3, 1, 2})
+             .to(torch::kFloat32) /
+         255.0f;
 }
 
 class LibTorchNetwork : public Network {
@@ -105,8 +120,7 @@ class LibTorchNetwork : public Network {
                                  torch::Device device) const {
     const torch::InferenceMode guard;
     const torch::Tensor input =
-        NormalizedImage(image.rgb.data(), image.height, image.width)
-            .to(device, Precision(device));
+        module->NormalizedImages(Pixels(image)).to(device, Precision(device));
     std::vector<NetworkOutput> outputs;
     for (const torch::Tensor& tensor : module->Forward(input)) {
       outputs.push_back(ToOutput(tensor));
@@ -160,7 +174,8 @@ void UseChannelsLast(torch::nn::Module* module) {
   }
 }
 
-torch::Tensor NormalizedImages(const torch::Tensor& images) {
+torch::Tensor NetworkModule::NormalizedImages(
+    const torch::Tensor& images) const {
   const auto channels = [&](float red, float green, float blue) {
     return torch::tensor({red, green, blue})
         .to(images.options())
@@ -171,12 +186,11 @@ torch::Tensor NormalizedImages(const torch::Tensor& images) {
       .contiguous(torch::MemoryFormat::ChannelsLast);
 }
 
-torch::Tensor NormalizedImage(const unsigned char* rgb, int height, int width) {
-  // Not written to: from_blob() takes no const.
-  const torch::Tensor image = torch::from_blob(
-      const_cast<unsigned char*>(rgb), {1, height, width, 3}, torch::kUInt8);
-  return NormalizedImages(image.permute({0, 3, 1, 2}).to(torch::kFloat32) /
-                          255.0f);
+torch::Tensor PadToWholeCells(const torch::Tensor& images, int64_t size) {
+  const int64_t bottom = (size - images.size(2) % size) % size;
+  const int64_t right = (size - images.size(3) % size) % size;
+  if (bottom == 0 && right == 0) return images;
+  return torch::replication_pad2d(images, {0, right, 0, bottom});
 }
 
 std::unique_ptr<Network> WrapModule(const NetworkOptions& options,

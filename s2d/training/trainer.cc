@@ -325,7 +325,7 @@ class Trainer {
   // Features of both images of all pairs, by level.
   std::pair<LevelFeatures, LevelFeatures> Features(const TrainingPairs& pairs) {
     const int64_t num_pairs = pairs.visible.size(0);
-    const Tensor images = NormalizedImages(
+    const Tensor images = module_->NormalizedImages(
         torch::cat({pairs.reference_images, pairs.query_images}));
     std::vector<Tensor> outputs;
     {

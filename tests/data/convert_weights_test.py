@@ -110,12 +110,13 @@ class ConvertWeightsTest(unittest.TestCase):
         torch.save(contents, self.checkpoint,
                    _use_new_zipfile_serialization=zipped)
 
-    def assert_equal_arrays(self, arrays, state):
-        """The arrays are exactly the tensors."""
+    def assert_equal_arrays(self, arrays, state, tolerance=0):
+        """The arrays are the tensors, exactly or relatively."""
         self.assertEqual(arrays.keys(), state.keys())
         for name, tensor in state.items():
             self.assertEqual(arrays[name].shape, tuple(tensor.shape), name)
-            np.testing.assert_array_equal(arrays[name], tensor.numpy(), name)
+            np.testing.assert_allclose(arrays[name], tensor.numpy(), tolerance,
+                                       err_msg=name)
 
 
 class PublishedLayouts(ConvertWeightsTest):
@@ -129,8 +130,14 @@ class PublishedLayouts(ConvertWeightsTest):
                 metadata, arrays, _ = self.convert(network, source)
                 model = reference.NETWORKS[network]()
                 self.assert_equal_arrays(arrays,
-                                         reference.seeded_state(model))
+                                         reference.seeded_state(model),
+                                         1e-6 if network == "xfeat" else 0)
                 self.assertEqual(metadata["network"], network)
+                as_trained = network in ("nre_coarse", "nre_fine", "s2dnet")
+                self.assertEqual(metadata["unit_norm"],
+                                 "0" if as_trained else "1")
+                self.assertEqual(metadata.get("softmax_scale"),
+                                 "1" if as_trained else None)
                 source.unlink()
 
     def test_metadata(self):
@@ -141,7 +148,7 @@ class PublishedLayouts(ConvertWeightsTest):
         self.assertEqual(metadata, {
             "network": "nre_fine", "version": "1", "licence": "CC0-1.0",
             "training_data": "MegaDepth", "source": "fine.pth",
-            "source_sha256": sha256})
+            "source_sha256": sha256, "unit_norm": "0", "softmax_scale": "1"})
         metadata, _, _ = self.convert("nre_fine", source, "--licence", "mine",
                                       "--training_data", "Zürich")
         self.assertEqual(metadata["licence"], "mine")
@@ -178,6 +185,53 @@ class PublishedLayouts(ConvertWeightsTest):
         self.save({"state_dict": state}, zipped=False)
         _, arrays, _ = self.convert("s2dhm")
         self.assert_equal_arrays(arrays, state)
+
+
+class FoldedBatchNorms(ConvertWeightsTest):
+    """XFeat's convolutions with and without their batch norms."""
+
+    def write_safetensors(self, state):
+        """A file that was folded by somebody else."""
+        reference.write_safetensors(
+            self.checkpoint, {name: tensor.numpy()
+                              for name, tensor in state.items()}, {})
+
+    def folded(self):
+        """The seeded weights, and parts that we leave out."""
+        state = reference.seeded_state(reference.XFeat())
+        state["heatmap_head.2.bias"] = torch.zeros(1)
+        return state
+
+    def test_folded_already(self):
+        self.write_safetensors(self.folded())
+        metadata, arrays, _ = self.convert("xfeat")
+        self.assert_equal_arrays(arrays,
+                                 reference.seeded_state(reference.XFeat()))
+        self.assertEqual(metadata["unit_norm"], "1")
+
+    def test_neither_folded_nor_not(self):
+        state = reference.xfeat_checkpoint()
+        del state["block2.1.layer.1.running_var"]
+        self.save(state)
+        self.refuse("xfeat", "missing: block2.1.layer.1.running_var\n")
+        state = reference.xfeat_checkpoint()
+        state["block2.1.layer.1.running_var"] -= 2
+        self.save(state)
+        self.refuse("xfeat", "block2.1.layer.1.running_var (negative)")
+        state = self.folded()
+        del state["block2.1.layer.0.bias"]
+        self.write_safetensors(state)
+        self.refuse("xfeat", "missing: block2.1.layer.0.bias\n")
+
+    def test_broken_safetensors(self):
+        self.write_safetensors(self.folded())
+        data = self.checkpoint.read_bytes()
+        for size in (9, 100, len(data) - 1):
+            self.checkpoint.write_bytes(data[:size])
+            self.refuse("xfeat")
+        self.checkpoint.write_bytes(
+            data.replace(b'"F32"', b'"U99"', 1))
+        self.refuse("xfeat", "cannot be read")
 
 
 class Formats(ConvertWeightsTest):
@@ -355,11 +409,12 @@ class BadInput(ConvertWeightsTest):
 
     def test_foreign_files(self):
         for data in (b"\x89PNG\r\n\x1a\n" + bytes(100), b"PK\x03\x04" * 50,
-                     b"hello\n", b"K\x01.", pickle.dumps({"a": 1}),
-                     (HERE / "networks/nre_fine.safetensors").read_bytes()):
+                     b"hello\n", b"K\x01.", pickle.dumps({"a": 1})):
             with self.subTest(data[:8]):
                 self.checkpoint.write_bytes(data)
                 self.refuse("nre_fine", "cannot be read")
+        self.refuse("nre_fine", "missing: cnn.0", "unknown: cells_0",
+                    checkpoint=HERE / "networks/nre_fine.safetensors")
 
     def test_torchscript(self):
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(self.checkpoint))

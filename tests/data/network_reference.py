@@ -2,11 +2,13 @@
 """Reference outputs of the papers' networks, for tests of the C++ ones.
 
 The networks start from torchvision's VGG-16 and Inception-v3 and are changed
-as the papers and the published code say; the U-Net and NetVLAD are written
-from their descriptions. Weights and image are seeded (see seeded_values), so
-only a few output cells need storing. See README in this folder.
+as the papers and the published code say; the U-Net, NetVLAD, ALIKE and XFeat
+are written from their descriptions. Weights and image are seeded (see
+seeded_values), so only a few output cells need storing. See README in this
+folder.
 
     network_reference.py --fixtures FOLDER     writes FOLDER/<network>.safetensors
+                         [--weights FOLDER]    the same with the weights there
     network_reference.py --checkpoints FOLDER  writes the same weights as
                                                checkpoints in published layouts
 
@@ -27,7 +29,7 @@ try:
     import torch
     import torch.nn.functional as F
     from torch import nn
-    from torchvision.models import inception, vgg16
+    from torchvision.models import inception, resnet, vgg16
 except ImportError as missing:
     sys.exit(
         f"error: {sys.executable}: {missing}. The networks' references need "
@@ -101,12 +103,12 @@ def seeded_image():
     return np.floor((u + 1) * 128).astype(np.uint8)
 
 
-def network_input(image):
+def network_input(image, from_0_to_1=False):
     """An 8-bit [H, W, 3] image as a float64 [1, 3, H, W] network input."""
     rgb = torch.from_numpy(image).double() / 255
     mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
     std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
-    return ((rgb - mean) / std).permute(2, 0, 1)[None]
+    return (rgb if from_0_to_1 else (rgb - mean) / std).permute(2, 0, 1)[None]
 
 
 # --- NRE: Inception-v3 -------------------------------------------------------
@@ -381,6 +383,115 @@ class GnNet(nn.Module):
         return self.embedding_net(x)
 
 
+# --- ALIKE -------------------------------------------------------------------
+
+
+def padded_to(x, size):
+    """Height and width become multiples of `size`; the border is repeated."""
+    return F.pad(x, (0, -x.shape[3] % size, 0, -x.shape[2] % size),
+                 mode="replicate")
+
+
+class TwoConvolutions(nn.Module):
+    """(3x3 convolution, batch norm, ReLU) twice."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(x)))
+
+
+class Alike(nn.Module):
+    """Its descriptors, averaged over 4x4 and over 2x2 pixels.
+
+    In full resolution, for the whole picture, averaged at the very end.
+    """
+
+    from_0_to_1 = True
+
+    def __init__(self, channels, dim, two_heads=False):
+        super().__init__()
+        self.block1 = TwoConvolutions(3, channels[0])
+        for i in range(1, 4):
+            self.add_module(f"block{i + 1}", resnet.BasicBlock(
+                channels[i - 1], channels[i],
+                downsample=nn.Conv2d(channels[i - 1], channels[i], 1)))
+        for i in range(4):
+            self.add_module(f"conv{i + 1}", nn.Conv2d(
+                channels[i], dim // 4, 1, bias=False))
+        if two_heads:
+            self.convhead1 = nn.Conv2d(dim, dim, 1, bias=False)
+        self.convhead2 = nn.Conv2d(dim, dim + 1, 1, bias=False)
+
+    def forward(self, image):
+        x = padded_to(image, 32)
+        size = x.shape[2:]
+        levels = []
+        for i, pool in enumerate((1, 2, 4, 4)):
+            x = getattr(self, f"block{i + 1}")(F.max_pool2d(x, pool))
+            level = F.relu(getattr(self, f"conv{i + 1}")(x))
+            levels.append(F.interpolate(level, size=size, mode="bilinear",
+                                        align_corners=True))
+        x = torch.cat(levels, 1)
+        if hasattr(self, "convhead1"):
+            x = F.relu(self.convhead1(x))
+        x = self.convhead2(x)[:, :-1, :image.shape[2], :image.shape[3]]
+        return [F.avg_pool2d(x, stride) for stride in (4, 2)]
+
+
+# --- XFeat -------------------------------------------------------------------
+
+
+class XFeatLayer(nn.Module):
+    """Convolution and ReLU; batch norm is folded into the convolution."""
+
+    def __init__(self, inputs, outputs, size=3, stride=1):
+        super().__init__()
+        self.layer = nn.Sequential(
+            nn.Conv2d(inputs, outputs, size, stride, size // 2), nn.ReLU())
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class XFeat(nn.Module):
+    """Its dense descriptors at stride 8, not normalised."""
+
+    from_0_to_1 = True
+
+    def __init__(self):
+        super().__init__()
+        layer = XFeatLayer
+        self.skip1 = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(1, 24, 1))
+        self.block1 = nn.Sequential(layer(1, 4), layer(4, 8, stride=2),
+                                    layer(8, 8), layer(8, 24, stride=2))
+        self.block2 = nn.Sequential(layer(24, 24), layer(24, 24))
+        self.block3 = nn.Sequential(layer(24, 64, stride=2), layer(64, 64),
+                                    layer(64, 64, 1))
+        self.block4 = nn.Sequential(layer(64, 64, stride=2), layer(64, 64),
+                                    layer(64, 64))
+        self.block5 = nn.Sequential(layer(64, 128, stride=2), layer(128, 128),
+                                    layer(128, 128), layer(128, 64, 1))
+        self.block_fusion = nn.Sequential(layer(64, 64), layer(64, 64),
+                                          nn.Conv2d(64, 64, 1))
+
+    def forward(self, image):
+        x = padded_to(F.instance_norm(image.mean(1, keepdim=True)), 32)
+        levels = [self.block3(self.block2(self.block1(x) + self.skip1(x)))]
+        levels.append(self.block4(levels[-1]))
+        levels.append(self.block5(levels[-1]))
+        x = sum(F.interpolate(level, size=levels[0].shape[2:], mode="bilinear",
+                              align_corners=False) for level in levels)
+        x = self.block_fusion(x)
+        return [x[:, :, :image.shape[2] // 8, :image.shape[3] // 8]]
+
+
 NETWORKS = {
     "nre_coarse": nre_coarse,
     "nre_fine": nre_fine,
@@ -389,13 +500,34 @@ NETWORKS = {
     "vgg16": Vgg16Hypercolumns,
     "netvlad": NetVlad,
     "gnnet": GnNet,
+    "alike_t": lambda: Alike((8, 16, 32, 64), 64),
+    "alike_n": lambda: Alike((16, 32, 64, 128), 128),
+    "alike_l": lambda: Alike((32, 64, 128, 128), 128, two_heads=True),
+    "xfeat": XFeat,
 }
 
 
-def seeded_network(name):
-    """A network of NETWORKS with its seeded weights, for inference."""
+def read_safetensors(path):
+    """The tensors of a file by name."""
+    data = path.read_bytes()
+    length, = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        dtype = {"F32": "<f4", "I64": "<i8"}[entry["dtype"]]
+        values = np.frombuffer(data[begin:end], dtype).copy()
+        tensors[name] = torch.from_numpy(values).reshape(entry["shape"])
+    return tensors
+
+
+def network_for_inference(name, weights=None):
+    """A network of NETWORKS with seeded weights or those of a folder."""
     model = NETWORKS[name]()
-    model.load_state_dict(seeded_state(model))
+    model.load_state_dict(
+        read_safetensors(weights / f"{name}.safetensors") if weights
+        else seeded_state(model))
     return model.eval()
 
 
@@ -426,10 +558,12 @@ def chosen_cells(name, height, width):
     return np.unique(np.concatenate((corners, inner)), axis=0)
 
 
-def fixture(name):
+def fixture(name, weights=None):
     """The tensors of one network's fixture, computed in double precision."""
+    model = network_for_inference(name, weights).double()
+    image = network_input(seeded_image(), getattr(model, "from_0_to_1", False))
     with torch.no_grad():
-        outputs = seeded_network(name).double()(network_input(seeded_image()))
+        outputs = model(image)
     tensors = {}
     for j, output in enumerate(outputs):
         output = output[0].numpy()
@@ -443,11 +577,11 @@ def fixture(name):
     return tensors
 
 
-def write_fixtures(folder):
+def write_fixtures(folder, networks=tuple(NETWORKS), weights=None):
     """Writes FOLDER/<network>.safetensors for every network."""
-    for name in NETWORKS:
-        write_safetensors(folder / f"{name}.safetensors", fixture(name),
-                          {"network": name})
+    for name in networks:
+        write_safetensors(folder / f"{name}.safetensors",
+                          fixture(name, weights), {"network": name})
 
 
 # --- Checkpoints -------------------------------------------------------------
@@ -505,6 +639,32 @@ def torchvision_checkpoint():
     return state
 
 
+def xfeat_checkpoint():
+    """XFeat's plain state dict: with batch norms and parts that we leave out.
+
+    Folded, each convolution has its seeded weights.
+    """
+    state = collections.OrderedDict()
+    for name, tensor in seeded_state(XFeat()).items():
+        norm = name.replace(".layer.0.bias", ".layer.1")
+        if norm == name:
+            state[name] = tensor
+            continue
+        weight = name.replace("bias", "weight")
+        variance = seeded_weight(f"{norm}.running_var", tensor.shape)
+        deviation = (variance + 1e-5).sqrt()
+        state[weight] = seeded_weight(weight, tuple(state[weight].shape)
+                                      ) * deviation[:, None, None, None]
+        state[f"{norm}.running_mean"] = -tensor * deviation
+        state[f"{norm}.running_var"] = variance
+        state[f"{norm}.num_batches_tracked"] = torch.zeros(
+            (), dtype=torch.int64)
+    for name in ("heatmap_head.2.weight", "keypoint_head.3.bias",
+                 "fine_matcher.0.weight"):
+        state[name] = torch.zeros(3)
+    return state
+
+
 # File name, network, whether in the format since PyTorch 1.6, contents.
 CHECKPOINTS = (
     ("coarse.pth", "nre_coarse", True,
@@ -519,6 +679,10 @@ CHECKPOINTS = (
     ("gn_net.pth.tar", "gnnet", False,
      lambda: {"epoch": 1, "model_state_dict": seeded_state(GnNet()),
               "optimizer_state_dict": {}, "scheduler_state_dict": {}}),
+    *((f"alike-{size}.pth", f"alike_{size}", True,
+       lambda size=size: seeded_state(NETWORKS[f"alike_{size}"]()))
+      for size in "tnl"),
+    ("xfeat.pt", "xfeat", True, xfeat_checkpoint),
 )
 
 
@@ -538,10 +702,12 @@ def main():
     parser.add_argument("--checkpoints", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS,
                         default=tuple(NETWORKS),
-                        help="of the checkpoints; all of them without this")
+                        help="which; all of them without this")
+    parser.add_argument("--weights", type=pathlib.Path, metavar="FOLDER",
+                        help="with FOLDER/<network>.safetensors for fixtures")
     args = parser.parse_args()
     if args.fixtures:
-        write_fixtures(args.fixtures)
+        write_fixtures(args.fixtures, args.networks, args.weights)
     if args.checkpoints:
         write_checkpoints(args.checkpoints, args.networks)
 

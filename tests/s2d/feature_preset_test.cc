@@ -159,8 +159,18 @@ TEST(FeaturePresetTest, MissingWeights) {
                         HasSubstr("S2DNet-Minimal"))));
   EXPECT_THAT(
       [&] { CreateFeaturePreset("compact", options); },
+  EXPECT_THAT([] { CreateFeaturePreset("alike"); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("models/alike-n.pth"),
+                        HasSubstr("github.com/Shiaoming/ALIKE"),
+                        HasSubstr("convert_weights.py alike_n"))));
       ThrowsMessage<InputError>(
           AllOf(HasSubstr("/nowhere/compact_coarse.safetensors does not exist"),
+  EXPECT_THAT([&] { CreateFeaturePreset("xfeat", options); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("/nowhere/xfeat.safetensors does not exist"),
+                        HasSubstr("weights/xfeat.pt"),
+                        HasSubstr("verlab/accelerated_features"))));
                 HasSubstr("s2d/weights"))));
 }
 

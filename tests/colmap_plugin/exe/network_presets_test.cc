@@ -72,7 +72,9 @@ INSTANTIATE_TEST_SUITE_P(All,
                          testing::Values(Preset{"nre", "nre_coarse nre_fine"},
                                          Preset{"s2dnet", "s2dnet"},
                                          Preset{"s2dhm", "s2dhm"},
-                                         Preset{"gnnet", "gnnet", true}),
+                                         Preset{"gnnet", "gnnet", true},
+                                         Preset{"alike_t", "alike_t"},
+                                         Preset{"xfeat", "xfeat"}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

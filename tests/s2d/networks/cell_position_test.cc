@@ -36,7 +36,10 @@ std::vector<Output> AllOutputs() {
                               "nre_fine",
                               "s2dnet",
                               "vgg16",
-                              "gnnet"}) {
+                              "gnnet",
+                              "alike_t",
+                              "alike_n",
+                              "alike_l"}) {
     for (const NetworkLevel& level : NetworkLevels(network)) {
       outputs.push_back({network, level});
     }
@@ -86,6 +89,64 @@ TEST_P(CellPositionTest, GradientsLieAroundTheCell) {
   EXPECT_NEAR(sum_x / sum, x, 0.4 * level.stride);
   EXPECT_NEAR(sum_y / sum, y, 0.4 * level.stride);
 }
+
+// What is shifted is found as many cells further. By the largest stride within
+// the networks: random weights do not make up for what pooling does between.
+class ShiftTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(ShiftTest, FeaturesMoveAsTheImageDoes) {
+  const auto module = CreateNetworkModule(GetParam());
+  const Safetensors weights = SeededWeights(GetParam());
+  LoadWeights(View(weights), "", GetParam(), module.get());
+  module->eval();
+  const torch::NoGradGuard no_grad;
+  at::set_num_threads(1);
+  torch::manual_seed(0);
+  constexpr int64_t kSize = 512;
+  constexpr int64_t kShift = 32;
+  const torch::Tensor scene = torch::upsample_bilinear2d(
+      torch::randn({1, 3, (kSize + kShift) / 4, (kSize + kShift) / 4}),
+      {kSize + kShift, kSize + kShift},
+      /*align_corners=*/false);
+  for (const NetworkLevel& level : NetworkLevels(GetParam())) {
+    SCOPED_TRACE(level.stride);
+    const auto features = [&](int64_t shift) {
+      return torch::nn::functional::normalize(module->Forward(
+          scene.narrow(2, shift, kSize).narrow(3, shift, kSize))[level.output]);
+    };
+    const torch::Tensor before = features(0);
+    const torch::Tensor after = features(kShift);
+    const int64_t moved = kShift / static_cast<int64_t>(level.stride);
+    // Cells away from the border, against those around where they came from.
+    const int64_t margin = before.size(2) / 4;
+    const int64_t num = before.size(2) - 2 * margin;
+    const auto inner = [&](const torch::Tensor& t, int64_t x, int64_t y) {
+      return t.narrow(2, margin + y, num).narrow(3, margin + x, num);
+    };
+    std::vector<torch::Tensor> similarities;
+    int64_t expected = 0;
+    for (int64_t y = -2; y <= 2; ++y) {
+      for (int64_t x = -2; x <= 2; ++x) {
+        if (x == 0 && y == 0) expected = similarities.size();
+        similarities.push_back(
+            (inner(after, 0, 0) * inner(before, moved + x, moved + y)).sum(1));
+      }
+    }
+    const torch::Tensor found = torch::stack(similarities).argmax(0);
+    EXPECT_GT((found == expected).to(torch::kFloat32).mean().item<double>(),
+              0.8);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         ShiftTest,
+                         testing::Values("compact_coarse",
+                                         "compact_fine",
+                                         "alike_t",
+                                         "alike_n",
+                                         "alike_l",
+                                         "xfeat"),
+                         [](const auto& info) { return info.param; });
 
 INSTANTIATE_TEST_SUITE_P(All,
                          CellPositionTest,

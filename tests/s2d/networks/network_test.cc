@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "nre/error.h"
+#include "s2d/image.h"
+#include "s2d/networks/levels.h"
 #include "s2d/networks/module.h"
 #include "s2d/safetensors.h"
 #include "tests/testing/seeded_weights.h"
@@ -83,13 +85,15 @@ std::vector<double> Statistics(const std::vector<float>& values) {
           largest};
 }
 
-// Runs the network, whose weights are the seeded ones, and compares with what
-// tests/data/network_reference.py computed from the papers' description,
-// starting from torchvision's networks.
-void ExpectReferenceOutputs(const std::string& name, const Network& network) {
+// Runs the network, whose weights are the seeded ones unless another folder is
+// named, and compares with what tests/data/network_reference.py computed from
+// the papers' description, starting from torchvision's networks.
+void ExpectReferenceOutputs(const std::string& name,
+                            const Network& network,
+                            const std::string& folder = NRE_SOURCE_DIR
+                            "/tests/data/networks") {
   const SafetensorsView reference =
-      ReadSafetensors(std::string(NRE_SOURCE_DIR) + "/tests/data/networks/" +
-                      name + ".safetensors");
+      ReadSafetensors(folder + "/" + name + ".safetensors");
   const std::vector<NetworkOutput> outputs = network.Run(SeededImage(131, 97));
   ASSERT_EQ(reference.tensors.size(), 4 * outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -139,7 +143,11 @@ INSTANTIATE_TEST_SUITE_P(All,
                                          "s2dhm",
                                          "vgg16",
                                          "netvlad",
-                                         "gnnet"),
+                                         "gnnet",
+                                         "alike_t",
+                                         "alike_n",
+                                         "alike_l",
+                                         "xfeat"),
                          [](const auto& info) { return info.param; });
 
 // Runs a Python script of this repository; what it prints goes to a log that is
@@ -185,7 +193,11 @@ TEST(NetworkTest, ConvertedCheckpointsGiveTheReferenceOutputs) {
       {"s2dnet", "s2dnet_weights.pth"},
       {"s2dhm", "weights.pth.tar"},
       {"vgg16", "vgg16.pth"},
-      {"gnnet", "gn_net.pth.tar"}};
+      {"gnnet", "gn_net.pth.tar"},
+      {"alike_t", "alike-t.pth"},
+      {"alike_n", "alike-n.pth"},
+      {"alike_l", "alike-l.pth"},
+      {"xfeat", "xfeat.pt"}};
   for (const auto& [network, checkpoint] : checkpoints) {
     SCOPED_TRACE(network);
     ASSERT_NO_FATAL_FAILURE(
@@ -201,6 +213,100 @@ TEST(NetworkTest, ConvertedCheckpointsGiveTheReferenceOutputs) {
     }
   }
 }
+
+// Published weights, where they are at hand.
+class PublishedWeightsTest : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const std::string shared = NRE_SOURCE_DIR "/../shared/weights/";
+    const std::string network = GetParam();
+    std::string file = shared + "xfeat/xfeat_bn_folded.safetensors";
+    if (network != "xfeat") {
+      file = shared + "alike/alike-" + network.back() + ".pth";
+    }
+    if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
+    ASSERT_NO_FATAL_FAILURE(
+        RunPython("scripts/convert_weights.py " + network + " '" + file +
+                      "' '" + folder_ / (network + ".safetensors") + "'",
+                  folder_ / "log"));
+    network_ =
+        LoadOn(Device::kCpu, network, folder_ / (network + ".safetensors"));
+  }
+
+  const Folder folder_;
+  std::unique_ptr<Network> network_;
+};
+
+TEST_P(PublishedWeightsTest, AgreesWithTheReference) {
+  const std::string network = GetParam();
+  const std::string references = folder_ / "references";
+  std::filesystem::create_directory(references);
+  ASSERT_NO_FATAL_FAILURE(RunPython(
+      "tests/data/network_reference.py --fixtures '" + references +
+          "' --weights '" + folder_.path() + "' --networks " + network,
+      folder_ / "log"));
+  ExpectReferenceOutputs(network, *network_, references);
+}
+
+// A network's output as unit vectors, one in a row.
+torch::Tensor UnitRows(const NetworkOutput& output) {
+  return torch::nn::functional::normalize(
+      torch::tensor(output.data)
+          .view({int64_t{output.height} * output.width, output.channels}));
+}
+
+// A peak between cells, from three values.
+torch::Tensor PeakOffset(const torch::Tensor& before,
+                         const torch::Tensor& peak,
+                         const torch::Tensor& after) {
+  return 0.5 * (before - after) / (before - 2.0 * peak + after);
+}
+
+// What lies at x in a picture lies at 0.75 x in the same picture at three
+// quarters of its size. So does what the cells describe, if cell (0, 0) lies
+// where NetworkLevels() says: a + i * stride = 0.75 (a + k * stride).
+TEST_P(PublishedWeightsTest, CellsLieWhereTheySay) {
+  const std::string path =
+      NRE_SOURCE_DIR "/../shared/datasets/lund_door/images/DSC_0001.JPG";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
+  const Image photograph = ReadImage(path);
+  const NetworkLevel level = NetworkLevels(GetParam()).at(0);
+  const NetworkOutput large =
+      network_->Run(ResizeImage(photograph, 512, 768)).at(level.output);
+  const NetworkOutput small =
+      network_->Run(ResizeImage(photograph, 384, 576)).at(level.output);
+  const torch::Tensor similarity = UnitRows(large).matmul(UnitRows(small).t());
+  const torch::Tensor best = similarity.argmax(1);
+  const torch::Tensor x = best.remainder(small.width);
+  const torch::Tensor y = torch::floor_divide(best, small.width);
+  const torch::Tensor inside = torch::nonzero((x > 0) & (x < small.width - 1) &
+                                              (y > 0) & (y < small.height - 1))
+                                   .squeeze(1);
+  const auto value = [&](int64_t offset) {
+    return similarity.index({inside, best.index({inside}) + offset});
+  };
+  const auto median_center = [&](const torch::Tensor& in_large,
+                                 const torch::Tensor& in_small) {
+    return (level.stride * (0.75 * in_large - in_small) / 0.25)
+        .median()
+        .item<double>();
+  };
+  const double center_x = median_center(
+      inside.remainder(large.width),
+      x.index({inside}) + PeakOffset(value(-1), value(0), value(1)));
+  const double center_y = median_center(
+      torch::floor_divide(inside, large.width),
+      y.index({inside}) +
+          PeakOffset(value(-small.width), value(0), value(small.width)));
+  EXPECT_NEAR(center_x, level.first_center, 0.15 * level.stride);
+  EXPECT_NEAR(center_y, level.first_center, 0.15 * level.stride);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All,
+    PublishedWeightsTest,
+    testing::Values("alike_t", "alike_n", "alike_l", "xfeat"),
+    [](const auto& info) { return info.param; });
 
 void ExpectRefused(const Safetensors& weights,
                    const std::string& network,
