@@ -51,6 +51,11 @@ struct Extractor {
   // Where the header of the weights does not say it.
   bool unit_norm;
   float softmax_scale;
+
+  // See NetworkFeaturesOptions; with several, softmax_scale, which is that of
+  // one, is multiplied by the gain.
+  std::vector<double> scales = {1.0};
+  float softmax_gain = 1.0f;
 };
 
 struct NetworkPreset {
@@ -68,6 +73,7 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   constexpr float kCoarseGuess = 40.0f;
   constexpr float kFineGuess = 20.0f;
   // Found by scripts/calibration.
+  constexpr float kTwoScalesGain = 1.5f;
   constexpr float kAlikeCoarse = 48.0f;
   constexpr float kAlikeFine = 57.0f;
   constexpr float kXFeatCoarse = 42.0f;
@@ -76,6 +82,9 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   const Extractor compact_coarse = {
       "compact_coarse", {0}, 8.0, 1024, true, 24.0f};
   const Extractor compact_fine = {"compact_fine", {0}, 2.0, 1536, true, 45.0f};
+  Extractor compact_2s = compact_coarse;
+  compact_2s.scales = {1.0, 0.5};
+  compact_2s.softmax_gain = kTwoScalesGain;
   // On a picture of half the size, ALIKE costs a quarter and loses little.
   const auto alike = [&](const char* network) -> NetworkPreset {
     return {{network, {0}, 4.0, 512, true, kAlikeCoarse},
@@ -85,6 +94,7 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   // S2DNet's finest level says nothing about places 8 pixels apart.
   static const std::map<std::string, NetworkPreset> presets = {
       {"compact", {compact_coarse, compact_fine, 2.2}},
+      {"compact_2s", {compact_2s, compact_fine, 2.2}},
       {"alike", alike("alike_n")},
       {"alike_t", alike("alike_t")},
       {"alike_l", alike("alike_l")},
@@ -121,6 +131,7 @@ std::unique_ptr<FeatureExtractor> CreateExtractor(
   options.stride = extractor.stride;
   options.max_image_size = extractor.max_image_size;
   options.unit_norm = extractor.unit_norm;
+  options.scales = extractor.scales;
   return CreateNetworkFeatures(std::move(network), options);
 }
 
@@ -184,6 +195,7 @@ Extractor AsTrained(Extractor extractor, const std::string& weights_path) {
       ReadSafetensors(weights_path).metadata, weights_path);
   extractor.unit_norm = header.unit_norm.value_or(extractor.unit_norm);
   extractor.softmax_scale =
+      extractor.softmax_gain *
       header.softmax_scale.value_or(extractor.softmax_scale);
   return extractor;
 }

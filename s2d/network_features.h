@@ -22,6 +22,11 @@ struct NetworkFeaturesOptions {
   // pixels; a single level keeps its own.
   double stride = 1.0;
 
+  // Relative to its full size, the sizes at which the network sees the image.
+  // Descriptors of several are interpolated at the cells of the first and
+  // concatenated with equal weights: inner products are the means of theirs.
+  std::vector<double> scales = {1.0};
+
   // The longer side of the image that the network sees; larger images are
   // resized. Bounds time and memory.
   int max_image_size = 1024;

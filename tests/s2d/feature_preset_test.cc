@@ -144,6 +144,14 @@ TEST(FeaturePresetTest, CompactWeightsAreSmall) {
   EXPECT_LE(size, 6000000u);
 }
 
+TEST(FeaturePresetTest, TwoScalesNeedNothingEither) {
+  const FeaturePreset one = CreateFeaturePreset("compact");
+  const FeaturePreset two = CreateFeaturePreset("compact_2s");
+  EXPECT_EQ(two.coarse->Channels(), 2 * one.coarse->Channels());
+  EXPECT_GT(two.coarse_softmax_scale, one.coarse_softmax_scale);
+  EXPECT_EQ(two.fine_softmax_scale, one.fine_softmax_scale);
+}
+
 // The message says what to get, where, and how to convert it.
 TEST(FeaturePresetTest, MissingWeights) {
   EXPECT_THAT([] { CreateFeaturePreset("nre"); },
@@ -151,26 +159,26 @@ TEST(FeaturePresetTest, MissingWeights) {
                   AllOf(HasSubstr("--weights_path"),
                         HasSubstr("github.com/germain-hug/NRE"),
                         HasSubstr("convert_weights.py nre_coarse"))));
+  EXPECT_THAT([] { CreateFeaturePreset("alike"); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("models/alike-n.pth"),
+                        HasSubstr("github.com/Shiaoming/ALIKE"),
+                        HasSubstr("convert_weights.py alike_n"))));
   FeaturePresetOptions options;
   options.weights_path = "/nowhere";
+  EXPECT_THAT([&] { CreateFeaturePreset("xfeat", options); },
+              ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("/nowhere/xfeat.safetensors does not exist"),
+                        HasSubstr("weights/xfeat.pt"),
+                        HasSubstr("verlab/accelerated_features"))));
   EXPECT_THAT([&] { CreateFeaturePreset("s2dnet", options); },
               ThrowsMessage<InputError>(
                   AllOf(HasSubstr("/nowhere/s2dnet.safetensors does not exist"),
                         HasSubstr("S2DNet-Minimal"))));
   EXPECT_THAT(
       [&] { CreateFeaturePreset("compact", options); },
-  EXPECT_THAT([] { CreateFeaturePreset("alike"); },
-              ThrowsMessage<InputError>(
-                  AllOf(HasSubstr("models/alike-n.pth"),
-                        HasSubstr("github.com/Shiaoming/ALIKE"),
-                        HasSubstr("convert_weights.py alike_n"))));
       ThrowsMessage<InputError>(
           AllOf(HasSubstr("/nowhere/compact_coarse.safetensors does not exist"),
-  EXPECT_THAT([&] { CreateFeaturePreset("xfeat", options); },
-              ThrowsMessage<InputError>(
-                  AllOf(HasSubstr("/nowhere/xfeat.safetensors does not exist"),
-                        HasSubstr("weights/xfeat.pt"),
-                        HasSubstr("verlab/accelerated_features"))));
                 HasSubstr("s2d/weights"))));
 }
 

@@ -1,9 +1,11 @@
 #include "s2d/network_features.h"
 
+#include <array>
 #include <cmath>
 #include <random>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "nre/error.h"
@@ -162,6 +164,91 @@ TEST(NetworkFeaturesTest, CombinedLevelsCorrelateAsUpsampledMapsDo) {
   }
 }
 
+// Features of two channels that depend on where a cell lies in the image as a
+// whole, whatever its size.
+class SmoothNetwork : public Network {
+ public:
+  std::vector<NetworkOutput> Run(const Image& image) const override {
+    NetworkOutput output;
+    output.channels = 2;
+    output.width = image.width / 4;
+    output.height = image.height / 4;
+    for (int y = 0; y < output.height; ++y) {
+      for (int x = 0; x < output.width; ++x) {
+        const auto value = Feature((4.0 * x + 2.0) / image.width,
+                                   (4.0 * y + 2.0) / image.height);
+        // Smaller images have longer descriptors.
+        for (const float v : value)
+          output.data.push_back(v * 1e4 / image.width);
+      }
+    }
+    widths_.push_back(image.width);
+    return {output};
+  }
+
+  static std::array<float, 2> Feature(double x, double y) {
+    const double angle = 3.0 * x - 2.0 * y;
+    return {static_cast<float>(std::cos(angle)),
+            static_cast<float>(std::sin(angle))};
+  }
+
+  int MinImageSize() const override { return 16; }
+  std::string DeviceName() const override { return "none"; }
+  const std::vector<int>& widths() const { return widths_; }
+
+ private:
+  mutable std::vector<int> widths_;
+};
+
+TEST(NetworkFeaturesTest, ScalesAreConcatenatedWithEqualWeights) {
+  const auto network = std::make_shared<SmoothNetwork>();
+  NetworkFeaturesOptions options;
+  options.levels = {{0, 2, 4.0, 2.0}};
+  options.stride = 4.0;
+  options.unit_norm = true;
+  options.scales = {1.0, 0.5};
+  const auto features = CreateNetworkFeatures(network, options);
+  EXPECT_EQ(features->Channels(), 4);
+  const FeatureMap map = features->Extract(GrayImage(163, 121), 1.0);
+  EXPECT_THAT(network->widths(), testing::ElementsAre(163, 82));
+  ASSERT_EQ(map.channels, 4);
+  ASSERT_EQ(map.width, 40);
+  ASSERT_EQ(map.height, 30);
+  EXPECT_TRUE(map.unit_norm);
+  for (int y = 0; y < map.height; ++y) {
+    for (int x = 0; x < map.width; ++x) {
+      const auto expected =
+          SmoothNetwork::Feature((4.0 * x + 2.0) / 163, (4.0 * y + 2.0) / 121);
+      const float* descriptor = map.Descriptor(x, y);
+      // At the border, the smaller picture has no cell that far out.
+      const bool inner = x > 0 && y > 0 && x < 38 && y < 28;
+      for (int c = 0; c < 4; ++c) {
+        EXPECT_NEAR(descriptor[c],
+                    std::sqrt(0.5f) * expected[c % 2],
+                    c < 2   ? 1e-6
+                    : inner ? 1e-3
+                            : 0.1);
+      }
+    }
+  }
+  const Eigen::Vector2d first = map.map_from_image.ToImage({0.0, 0.0});
+  EXPECT_NEAR((first - Eigen::Vector2d(2, 2)).norm(), 0.0, 1e-12);
+}
+
+// What is large enough for the network is so at all scales.
+TEST(NetworkFeaturesTest, SmallImagesKeepTheSmallestSizeAtOtherScales) {
+  const auto network = std::make_shared<SmoothNetwork>();
+  NetworkFeaturesOptions options;
+  options.levels = {{0, 2, 4.0, 2.0}};
+  options.stride = 4.0;
+  options.scales = {1.0, 0.5};
+  const FeatureMap map =
+      CreateNetworkFeatures(network, options)->Extract(GrayImage(20, 40), 1.0);
+  EXPECT_THAT(network->widths(), testing::ElementsAre(20, 16));
+  EXPECT_EQ(map.width, 5);
+  EXPECT_EQ(map.height, 10);
+}
+
 // A user knows the size of the file, not that of the picture as it is resized.
 TEST(NetworkFeaturesTest, AnImageThatIsTooSmallIsNamedByItsOwnSize) {
   const auto network = std::make_shared<FakeNetwork>(std::vector<int>{4});
@@ -195,6 +282,11 @@ TEST(NetworkFeaturesTest, InvalidOptions) {
   EXPECT_FALSE(options.Check());
   options.max_image_size = 10;
   options.levels[0].stride = 0.0;
+  EXPECT_FALSE(options.Check());
+  options.levels[0].stride = 2.0;
+  options.scales = {1.0, 1.5};
+  EXPECT_FALSE(options.Check());
+  options.scales = {};
   EXPECT_FALSE(options.Check());
 }
 
