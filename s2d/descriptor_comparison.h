@@ -10,7 +10,8 @@ namespace nre {
 
 // What is not set is not in the header: files of earlier versions have neither.
 struct DescriptorComparison {
-  // The factor that turns inner products into the logits of a softmax.
+  // The factor that turns inner products into the logits of a softmax, for all
+  // outputs of the network.
   std::optional<float> softmax_scale;
 
   // Whether descriptors are normalised before.
