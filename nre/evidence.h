@@ -127,10 +127,11 @@ constexpr double kMaxRotationStdDeg = 1.0;
 constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
 
 // The maps contradict what was stated of the intrinsics if the scores of
-// ScoreIntrinsics() are larger: by chi-squared, of one in ten thousand queries
-// whose intrinsics are right. What is refused so is tried with unknown ones.
+// ScoreIntrinsics() are larger: by chi-squared, of one in ten thousand and one
+// in a thousand queries whose intrinsics are right. What is refused so is tried
+// with unknown ones.
 constexpr double kMaxFocalLengthScore = 15.0;
-constexpr double kMaxLensScore = 20.0;
+constexpr double kMaxLensScore = 16.0;
 
 // Fills covariance, focal length, scores, verdict and reason of `estimate` from
 // its pose, what FindSupport() found and its fine maps. `camera` is as it was
