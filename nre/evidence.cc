@@ -375,12 +375,14 @@ bool JudgeIntrinsics(const Camera& camera,
                                                   shared_errors);
   estimate->focal_length_score = scores.focal_length;
   estimate->lens_score = scores.lens;
-  if (scores.focal_length > kMaxFocalLengthScore) {
+  const bool is_exact = !priors.focal_length && priors.focal_length_std == 0.0;
+  if (scores.focal_length >
+      (is_exact ? kMaxExactFocalLengthScore : kMaxFocalLengthScore)) {
     estimate->Reject(Reason::kContradictsFocalLength,
                      "the image contradicts the focal length that was stated");
     return false;
   }
-  if (scores.lens > kMaxLensScore) {
+  if (scores.lens > (is_exact ? kMaxExactLensScore : kMaxLensScore)) {
     estimate->Reject(Reason::kContradictsLens,
                      "the image contradicts the principal point or the "
                      "distortion that was stated");

@@ -467,6 +467,24 @@ bool HaveSameIntrinsics(const colmap::Camera& a, const colmap::Camera& b) {
                     });
 }
 
+bool LooksCalibrated(const colmap::Camera& camera) {
+  constexpr double kRoundingPx = 1.0;
+  const Eigen::Vector2d center(0.5 * CameraWidth(camera),
+                               0.5 * CameraHeight(camera));
+  if ((PrincipalPoint(*CreateCamera(camera)) - center).cwiseAbs().maxCoeff() >
+      kRoundingPx) {
+    return true;
+  }
+  const std::vector<double> params = CameraParams(camera);
+  const std::string& names =
+      FindCameraModel(CameraModelIdOf(camera))->params_info;
+  const size_t num_before_distortion = names.rfind("fx", 0) == 0 ? 4 : 3;
+  return std::any_of(
+      params.begin() + std::min(num_before_distortion, params.size()),
+      params.end(),
+      [](double distortion) { return distortion != 0.0; });
+}
+
 bool HasRadialDistortion(const colmap::Camera& camera) {
   const CameraModelInfo* model = FindCameraModel(CameraModelIdOf(camera));
   return model != nullptr && RadialIdx(WithRadialDistortion(*model));

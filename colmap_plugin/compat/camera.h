@@ -50,6 +50,10 @@ colmap::Camera MakeColmapCamera(const std::string& model_name,
                                 std::vector<double> params,
                                 bool* focal_length_unknown);
 
+// Whether the intrinsics come from a calibration, and not from EXIF data or a
+// guess: these put the principal point at the centre and know no distortion.
+bool LooksCalibrated(const colmap::Camera& camera);
+
 // Whether the camera's model has a focal length; a panorama does not.
 bool HasFocalLength(const colmap::Camera& camera);
 

@@ -76,9 +76,10 @@ std::vector<colmap::image_t> SpreadEvenly(
   return some;
 }
 
-// Standard deviation of a focal length that is stated for an image whose camera
-// is none of the model's, as a share: that of EXIF data.
-constexpr double kFocalLengthStd = 0.03;
+// Standard deviations of focal lengths that are stated for images whose camera
+// is none of the model's, as shares: of EXIF data, and of a calibration.
+constexpr double kGuessedFocalLengthStd = 0.03;
+constexpr double kCalibratedFocalLengthStd = 0.003;
 
 bool ContradictsStatement(Reason why) {
   return why == Reason::kContradictsPrior ||
@@ -390,7 +391,9 @@ Priors LocalizationController::PriorsOf(const Query& query) const {
   if (options_.focal_length_std >= 0.0) {
     priors.focal_length_std = options_.focal_length_std;
   } else if (!is_known) {
-    priors.focal_length_std = kFocalLengthStd;
+    priors.focal_length_std = LooksCalibrated(query.camera)
+                                  ? kCalibratedFocalLengthStd
+                                  : kGuessedFocalLengthStd;
   }
   if ((query.focal_length_unknown && !is_known) ||
       options_.estimate_focal_length) {

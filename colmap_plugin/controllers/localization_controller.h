@@ -56,7 +56,8 @@ struct LocalizationOptions {
 
   // Standard deviation of the focal lengths that are stated, as a share of
   // them. Negative: 0 where a registered image of the model has the same
-  // camera, and a few per cent otherwise.
+  // camera, less than a per cent where it looks calibrated, and a few per cent
+  // otherwise.
   double focal_length_std = -1.0;
 
   // Turns of a query's picture that are tried until one is registered.

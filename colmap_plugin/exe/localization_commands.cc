@@ -117,8 +117,9 @@ void AddOptions(CommandOptions* options, OptionParser* parser) {
   parser->Add("focal_length_std",
               &localization.focal_length_std,
               "standard deviation of stated focal lengths, as a share of them; "
-              "-1: 0 where an image of the model has the same camera, else "
-              "0.03");
+              "-1: 0 where an image of the model has the same camera, 0.003 "
+              "where the principal point is not the centre or there is "
+              "distortion, else 0.03");
   parser->Add("min_focal_length_ratio",
               &localization.min_focal_length_ratio,
               "of the image's larger side: shortest focal length looked for");

@@ -375,5 +375,21 @@ TEST(MakeColmapCamera, SaysWhatIsWrong) {
               HasSubstr("focal length"));
 }
 
+// What EXIF data and guesses give is in the middle and undistorted.
+TEST(LooksCalibrated, AsItsPrincipalPointOrDistortionSays) {
+  const auto looks_calibrated = [](const std::string& model,
+                                   const std::vector<double>& params) {
+    return LooksCalibrated(MakeColmapCamera(model, 641, 480, params));
+  };
+  EXPECT_FALSE(looks_calibrated("SIMPLE_PINHOLE", {500, 320.5, 240}));
+  EXPECT_FALSE(looks_calibrated("PINHOLE", {500, 510, 320, 240}));
+  EXPECT_FALSE(looks_calibrated("SIMPLE_RADIAL", {500, 320.5, 240, 0}));
+  EXPECT_FALSE(looks_calibrated("OPENCV", {500, 510, 320, 240, 0, 0, 0, 0}));
+  EXPECT_TRUE(looks_calibrated("SIMPLE_PINHOLE", {500, 323, 240}));
+  EXPECT_TRUE(looks_calibrated("PINHOLE", {500, 500, 320, 238}));
+  EXPECT_TRUE(looks_calibrated("SIMPLE_RADIAL", {500, 320.5, 240, -0.01}));
+  EXPECT_TRUE(looks_calibrated("OPENCV", {500, 510, 320, 240, 0, 0, 0, 1e-4}));
+}
+
 }  // namespace
 }  // namespace nre
