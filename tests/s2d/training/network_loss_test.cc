@@ -405,7 +405,7 @@ TEST_P(NetworkLossOfNetworks, DecreasesOnOneBatch) {
   NetworkLossOptions options;
   options.kind = GetParam().kind;
   torch::optim::Adam optimizer(module->parameters(),
-                               torch::optim::AdamOptions(1e-3));
+                               torch::optim::AdamOptions(5e-4));
   std::vector<double> losses;
   for (int i = 0; i < 6; ++i) {
     optimizer.zero_grad();
@@ -429,9 +429,7 @@ TEST_P(NetworkLossOfNetworks, DecreasesOnOneBatch) {
     optimizer.step();
     losses.push_back(loss.item<double>());
   }
-  // The best of them, since a step may overshoot.
-  EXPECT_LT(*std::min_element(losses.begin(), losses.end()),
-            losses.front() - 0.3)
+  EXPECT_LT(losses.back(), losses.front() - 0.3)
       << testing::PrintToString(losses);
 }
 
