@@ -194,7 +194,11 @@ QueryResult LocalizationController::LocalizeQuery(
   }
   if (turns.size() == 1 && best.estimate.why != Reason::kBadInput &&
       !HasEvidence(best.estimate)) {
-    turns = {LikelyTurn(query, references)};
+    try {
+      turns = {LikelyTurn(query, references)};
+    } catch (const InputError&) {
+      // What was found as it is is the answer.
+    }
     if (turns[0] != 0) try_all(true);
   }
   WritePictures(best_pictures, &best);
