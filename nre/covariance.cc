@@ -157,6 +157,9 @@ Uncertainty UncertaintyAt(double sigma,
 constexpr double kFocalLengthTolerance = 0.0005;
 constexpr double kPrincipalPointTolerance = 0.0005;
 constexpr double kRadialTolerance = 0.001;
+// Whoever knows the focal length to 3 % takes the principal point for the
+// image's centre, which lenses miss by half a per cent.
+constexpr double kPrincipalPointTolerancePerStd = 1.0 / 6.0;
 
 // Derivatives of Eq. 9 and of what is known beforehand, with what their
 // scatter is made of.
@@ -241,11 +244,13 @@ ScoreInputs InputsOfScores(const Camera& camera,
   inputs.hessian += inputs.prior_information;
   inputs.displacement =
       SharedDisplacement(camera, map_from_image, shared_errors);
-  const double focal_length = camera.MeanFocalLength();
+  const double principal_point_tolerance =
+      camera.MeanFocalLength() *
+      std::max(kPrincipalPointTolerance,
+               kPrincipalPointTolerancePerStd * priors.focal_length_std);
   inputs.tolerances = Eigen::VectorXd::Zero(kSize);
   inputs.tolerances.tail<4>() << kFocalLengthTolerance,
-      kPrincipalPointTolerance * focal_length,
-      kPrincipalPointTolerance * focal_length, kRadialTolerance;
+      principal_point_tolerance, principal_point_tolerance, kRadialTolerance;
   inputs.covariance_factor = shared_errors.covariance_factor;
   return inputs;
 }

@@ -128,11 +128,11 @@ constexpr double kMaxCenterStdShare = 0.05;  // of the supporting points' depth
 
 // The maps contradict what was stated of the intrinsics if the scores of
 // ScoreIntrinsics() are larger. By chi-squared, one in ten thousand and one in
-// a thousand queries whose intrinsics are right have larger ones; what is known
+// 300 queries whose intrinsics are right have larger ones; what is known
 // exactly, from the model, is believed longer, since blur by motion looks like
 // another lens.
 constexpr double kMaxFocalLengthScore = 15.0;
-constexpr double kMaxLensScore = 16.0;
+constexpr double kMaxLensScore = 14.0;
 constexpr double kMaxExactFocalLengthScore = 25.0;
 constexpr double kMaxExactLensScore = 40.0;
 

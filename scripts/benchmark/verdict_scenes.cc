@@ -868,7 +868,7 @@ std::vector<std::unique_ptr<StudyScene>> GeneratedScenes(
   };
   for (const bool for_tuning : {true, false}) {
     const uint32_t first = for_tuning ? 11 : 51;
-    for (uint32_t seed = first; seed < first + 3; ++seed) {
+    for (uint32_t seed = first; seed < first + 4; ++seed) {
       add(for_tuning, "street_" + std::to_string(seed), [&](const auto& name) {
         return Street(name, work_path, seed, selection);
       });

@@ -97,6 +97,20 @@ TEST(ScoreIntrinsics, IsSmallForWhatDoesNotMatter) {
   }
 }
 
+// The lens of a guessed camera is not exactly behind the middle of the image.
+TEST(ScoreIntrinsics, AllowsForTheLensOfAGuess) {
+  Priors guess;
+  guess.focal_length_std = 0.03;
+  for (uint64_t seed = 0; seed < 3; ++seed) {
+    SCOPED_TRACE(seed);
+    const CameraCorrection off = {1.0, {4.0, -4.0}};
+    EXPECT_GT(MisstatedQuery(off, 3000, seed).Score(0.3).lens, 30.0);
+    EXPECT_LT(MisstatedQuery(off, 3000, seed).Score(0.3, guess).lens, 14.0);
+    const CameraCorrection far_off = {1.0, {40.0, 0.0}};
+    EXPECT_GT(MisstatedQuery(far_off, 600, seed).Score(0.3, guess).lens, 40.0);
+  }
+}
+
 TEST(ScoreIntrinsics, IsZeroForWhatIsUnknown) {
   Priors priors;
   priors.focal_length = {100.0, 3000.0};
