@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <limits>
 #include <map>
-#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
@@ -15,13 +13,11 @@
 #include "nre/error.h"
 #include "s2d/error_curves.h"
 #include "s2d/visualization.h"
-#include "scripts/benchmark/quantile.h"
 #include "scripts/benchmark/resumable_table.h"
 
 namespace nre {
 namespace {
 
-constexpr size_t kNumResamples = 2000;
 constexpr MapKind kKinds[] = {
     MapKind::kCoarse, MapKind::kFine, MapKind::kEpipolar};
 
@@ -30,23 +26,6 @@ MapKind ParseMapKind(const std::string& name) {
     if (name == MapKindName(kind)) return kind;
   }
   throw InputError("there are no " + name + " maps");
-}
-
-// How often each of `num` pairs is drawn, if as many are drawn at random.
-std::vector<std::vector<int>> DrawResamples(size_t num, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::vector<int>> draws(1 + kNumResamples, std::vector<int>(num));
-  draws[0].assign(num, 1);
-  for (size_t r = 1; r < draws.size(); ++r) {
-    for (size_t i = 0; i < num; ++i) ++draws[r][random() % num];
-  }
-  return draws;
-}
-
-// The first of the values is that of everything, the others of resamples.
-Estimate WithInterval(const std::vector<double>& values) {
-  const std::vector<double> resampled(values.begin() + 1, values.end());
-  return {values[0], Quantile(resampled, 0.05), Quantile(resampled, 0.95)};
 }
 
 std::string Format(const char* format, double a, double b = 0, double c = 0) {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "scripts/benchmark/bootstrap.h"
+
 namespace nre {
 
 // What is evaluated of a pair.
@@ -40,13 +42,6 @@ constexpr char kFeatureColumns[] =
 
 std::string ToLine(const FeatureRecord& record);
 FeatureRecord FeatureRecordFromLine(const std::string& line);
-
-// A value with its 90 % interval, by bootstrap over pairs.
-struct Estimate {
-  double value = 0.0;
-  double lower = 0.0;
-  double upper = 0.0;
-};
 
 // Which share of the lead of `better` over `base` others close.
 struct GapRequest {

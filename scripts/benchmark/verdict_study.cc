@@ -33,6 +33,7 @@
 #include "nre/error.h"
 #include "s2d/feature_preset.h"
 #include "scripts/benchmark/cached_extractor.h"
+#include "scripts/benchmark/named_options.h"
 #include "scripts/benchmark/quantile.h"
 #include "scripts/benchmark/resumable_table.h"
 #include "scripts/benchmark/statement_queries.h"
@@ -62,38 +63,19 @@ constexpr double kMaxWrongFocalErrorRatio = 2.0;
 // One in so many queries with --quick.
 constexpr int kQuickThinOut = 25;
 
-struct Options {
-  std::map<std::string, std::string> values = {
-      {"--dataset_path", "../shared/datasets"},
-      {"--work_path",
-       (std::filesystem::temp_directory_path() / "verdict_study").string()},
-      {"--quick", "0"},
-      {"--only", ""},
-      {"--results", ""},
-      {"--statements", "0"},
-      {"--num_threads", "1"},
-      {"--random_seed", "0"},
-      {"--features", kDefaultFeatures},
-      {"--weights_path", ""}};
-
-  Options(int argc, char** argv) {
-    for (int i = 1; i < argc; i += 2) {
-      const auto value = values.find(argv[i]);
-      if (value == values.end() || i + 1 == argc) {
-        std::string usage = "usage: verdict_study";
-        for (const auto& [name, standard] : values) {
-          usage += " [" + name + " " + standard + "]";
-        }
-        throw InputError(usage);
-      }
-      value->second = argv[i + 1];
-    }
-  }
-
-  const std::string& operator[](const std::string& name) const {
-    return values.at(name);
-  }
-};
+std::map<std::string, std::string> Defaults() {
+  return {{"--dataset_path", "../shared/datasets"},
+          {"--work_path",
+           (std::filesystem::temp_directory_path() / "verdict_study").string()},
+          {"--quick", "0"},
+          {"--only", ""},
+          {"--results", ""},
+          {"--statements", "0"},
+          {"--num_threads", "1"},
+          {"--random_seed", "0"},
+          {"--features", kDefaultFeatures},
+          {"--weights_path", ""}};
+}
 
 // One query when it is done, as a line of --results says it.
 struct Outcome {
@@ -219,7 +201,7 @@ Outcome Judge(const StudyScene& scene,
 
 std::vector<Outcome> Run(const StudyScene& scene,
                          const FeaturePreset& preset,
-                         const Options& options,
+                         const NamedOptions& options,
                          ResumableTable* results) {
   LocalizationOptions localization;
   localization.num_threads = std::atoi(options["--num_threads"].c_str());
@@ -414,7 +396,7 @@ bool PrintStatements(const std::vector<Outcome>& outcomes) {
 }
 
 int Main(int argc, char** argv) {
-  const Options options(argc, argv);
+  const NamedOptions options("verdict_study", Defaults(), argc, argv);
   StudySelection selection;
   selection.only = options["--only"];
   selection.thin_out = options["--quick"] == "0" ? 1 : kQuickThinOut;
