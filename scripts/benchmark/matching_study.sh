@@ -12,8 +12,8 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/../common.sh"
+source "$here/sift_database.sh"
 study="$here/../../build/bin/matching_study"
-colmap="$colmap_prefix/bin/colmap"
 
 hpatches=
 if [[ ${1:-} == --hpatches ]]; then
@@ -40,16 +40,5 @@ else
   "$study" generate "$1" "$2" "${3:-40}" "${4:-640}"
 fi
 
-extraction=SiftExtraction matching=SiftMatching
-if [[ "$("$colmap" feature_extractor -h 2>&1)" == *FeatureExtraction.use_gpu* ]]; then
-  extraction=FeatureExtraction matching=FeatureMatching  # COLMAP 4
-fi
-"$colmap" feature_extractor --database_path "$2/database.db" \
-  --image_path "$images" "--$extraction.use_gpu" 0 \
-  "--$extraction.num_threads" 1 >"$2/colmap.log" 2>&1 ||
-  die "feature_extractor failed (see $2/colmap.log)"
-"$colmap" matches_importer --database_path "$2/database.db" \
-  --match_list_path "$2/pairs.txt" --match_type pairs \
-  "--$matching.use_gpu" 0 "--$matching.num_threads" 1 >>"$2/colmap.log" 2>&1 ||
-  die "matches_importer failed (see $2/colmap.log)"
+sift_database "$images" "$2/pairs.txt" "$2/database.db" "$2/colmap.log"
 "$study" evaluate "$images" "$2/database.db" 2>>"$2/colmap.log"
