@@ -1,7 +1,8 @@
 #include "scripts/benchmark/sift_matches.h"
 
-#include <algorithm>
+#include <map>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
