@@ -12,7 +12,7 @@ sift_database() {
     extraction=FeatureExtraction matching=FeatureMatching  # COLMAP 4
   fi
   tr ' ' '\n' <"$2" | sort -u >"$list"
-  local extract=(timeout "$((60 + 30 * $(wc -l <"$list")))" "$colmap"
+  local extract=(timeout "$((300 + 60 * $(wc -l <"$list")))" "$colmap"
     feature_extractor --database_path "$3" --image_path "$1"
     --image_list_path "$list" "--$extraction.use_gpu" 0
     "--$extraction.num_threads" 1)
