@@ -34,7 +34,7 @@ struct FeaturePresetOptions {
 // What commands use unless they are told otherwise.
 constexpr char kDefaultFeatures[] = "compact";
 
-// The presets that there are, separated by commas; feature_preset.cc has their
+// The presets that there are, separated by commas; network_presets.cc has their
 // table.
 std::string FeaturePresetNames();
 
