@@ -20,8 +20,14 @@ constexpr double kNoTruncation = std::numeric_limits<double>::infinity();
 
 // What a point's loss is made of: sum_k weights_k f(-ln C(cells_k)).
 struct Target {
-  Tensor cells;    // [B, N, K], int64, of the first level
+  // [B, N, K], int64, of the first level; undefined: all, so that K = H W.
+  Tensor cells;
   Tensor weights;  // [B, N, K]
+
+  Target Narrow(int64_t begin, int64_t num) const {
+    return {cells.defined() ? cells.narrow(1, begin, num) : cells,
+            weights.narrow(1, begin, num)};
+  }
 };
 
 // f(loss) = min(limit, -ln((1 - wrong_share) exp(-loss) + wrong_share / n)).
@@ -67,7 +73,8 @@ Tensor WeightedLosses(at::TensorList descriptors,
                       const CellLoss& cell_loss) {
   const Tensor logits = Logits(descriptors, features);
   const Tensor losses =
-      logits.logsumexp(2, /*keepdim=*/true) - logits.gather(2, target.cells);
+      logits.logsumexp(2, /*keepdim=*/true) -
+      (target.cells.defined() ? logits.gather(2, target.cells) : logits);
   return (target.weights * cell_loss(losses)).sum(2);
 }
 
@@ -91,18 +98,19 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
     context->saved_data["points_per_tile"] = points_per_tile;
 
     const size_t num_levels = tensors.size() / 2;
+    const Target target = {cells, weights};
+    const int64_t num_points = weights.size(1);
     std::vector<Tensor> losses;
-    for (int64_t begin = 0; begin < cells.size(1); begin += points_per_tile) {
-      const int64_t num = std::min(points_per_tile, cells.size(1) - begin);
+    for (int64_t begin = 0; begin < num_points; begin += points_per_tile) {
+      const int64_t num = std::min(points_per_tile, num_points - begin);
       std::vector<Tensor> descriptors;
       for (size_t m = 0; m < num_levels; ++m) {
         descriptors.push_back(tensors[m].narrow(1, begin, num));
       }
-      losses.push_back(WeightedLosses(
-          descriptors,
-          tensors.slice(num_levels),
-          {cells.narrow(1, begin, num), weights.narrow(1, begin, num)},
-          cell_loss));
+      losses.push_back(WeightedLosses(descriptors,
+                                      tensors.slice(num_levels),
+                                      target.Narrow(begin, num),
+                                      cell_loss));
     }
     return torch::cat(losses, 1);
   }
@@ -115,8 +123,8 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
     const int64_t points_per_tile =
         context->saved_data["points_per_tile"].toInt();
     const size_t num_levels = (saved.size() - 2) / 2;
-    const Tensor& cells = saved[2 * num_levels];
-    const Tensor& weights = saved[2 * num_levels + 1];
+    const Target target = {saved[2 * num_levels], saved[2 * num_levels + 1]};
+    const int64_t num_points = target.weights.size(1);
 
     variable_list features, feature_gradients;
     for (size_t m = 0; m < num_levels; ++m) {
@@ -124,8 +132,8 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
       feature_gradients.push_back(torch::zeros_like(features.back()));
     }
     std::vector<variable_list> descriptor_gradients(num_levels);
-    for (int64_t begin = 0; begin < cells.size(1); begin += points_per_tile) {
-      const int64_t num = std::min(points_per_tile, cells.size(1) - begin);
+    for (int64_t begin = 0; begin < num_points; begin += points_per_tile) {
+      const int64_t num = std::min(points_per_tile, num_points - begin);
       const torch::AutoGradMode enable(true);
       variable_list inputs;
       for (size_t m = 0; m < num_levels; ++m) {
@@ -133,10 +141,7 @@ class TiledLosses : public torch::autograd::Function<TiledLosses> {
             saved[m].narrow(1, begin, num).detach().requires_grad_());
       }
       const Tensor losses = WeightedLosses(
-          inputs,
-          features,
-          {cells.narrow(1, begin, num), weights.narrow(1, begin, num)},
-          cell_loss);
+          inputs, features, target.Narrow(begin, num), cell_loss);
       inputs.insert(inputs.end(), features.begin(), features.end());
       const variable_list result = torch::autograd::grad(
           {losses}, inputs, {gradients[0].narrow(1, begin, num)});
@@ -167,13 +172,13 @@ Tensor Losses(const std::vector<Tensor>& descriptors,
   std::vector<Tensor> scaled, maps;
   for (const Tensor& level : descriptors) {
     scaled.push_back(options.softmax_scale * AtLeastSinglePrecision(level));
-    TORCH_CHECK(level.size(1) == target.cells.size(1),
+    TORCH_CHECK(level.size(1) == target.weights.size(1),
                 "expected as many descriptors as positions");
   }
   for (const Tensor& level : features) {
     maps.push_back(AtLeastSinglePrecision(level));
   }
-  const int64_t num_points = target.cells.size(1);
+  const int64_t num_points = target.weights.size(1);
   const int64_t cells_per_point =
       maps[0].size(0) * maps[0].size(2) * maps[0].size(3);
   const int64_t points_per_tile =
@@ -248,6 +253,16 @@ Tensor CrossEntropyLoss(const std::vector<Tensor>& descriptors,
       FindBilinearCells(nearest, height, width).indices.narrow(2, 0, 1);
   const Tensor weights = IsInside(positions, height, width).unsqueeze(2);
   return Losses(descriptors, features, {cells, weights}, CellLoss(), options);
+}
+
+Tensor MapCrossEntropyLoss(const Tensor& descriptors,
+                           const Tensor& features,
+                           const Tensor& targets,
+                           const CorrespondenceLossOptions& options) {
+  TORCH_CHECK(targets.size(2) == features.size(2) * features.size(3),
+              "expected targets of as many cells as the features have");
+  return Losses(
+      {descriptors}, {features}, {Tensor(), targets}, CellLoss(), options);
 }
 
 }  // namespace nre

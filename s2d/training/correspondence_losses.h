@@ -75,4 +75,14 @@ torch::Tensor CrossEntropyLoss(const std::vector<torch::Tensor>& descriptors,
                                const torch::Tensor& positions,
                                const CorrespondenceLossOptions& options);
 
+// The cross-entropy of each point's correspondence map C, as of NreLoss(), with
+// a target map T, e.g. that of a teacher: -sum_q T(q) ln C(q). Eq. 10 of the
+// NRE is the same with bilinear weights as T. At least the entropy of T, where
+// C = T. targets: [B, N, H W], of sum 1 each (or 0: then the loss is 0); they
+// have no gradient. Returns [B, N], in nats. Memory as above, and the targets.
+torch::Tensor MapCrossEntropyLoss(const torch::Tensor& descriptors,
+                                  const torch::Tensor& features,
+                                  const torch::Tensor& targets,
+                                  const CorrespondenceLossOptions& options);
+
 }  // namespace nre

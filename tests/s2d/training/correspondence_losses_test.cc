@@ -327,5 +327,47 @@ TEST(CrossEntropyLoss, HasTheGradientOfFiniteDifferences) {
   }
 }
 
+// Against all cells' weights, as NreLoss() has four of.
+TEST(MapCrossEntropyLoss, IsThatOfTheDefinition) {
+  const auto loss = [](const std::vector<double>& target) {
+    return MapCrossEntropyLoss(Doubles({0.5}, {1, 1, 1}),
+                               Doubles(kLogits, {1, 1, 2, 2}),
+                               Doubles(target, {1, 1, 4}),
+                               Options(2.0))
+        .item<double>();
+  };
+  EXPECT_NEAR(loss({0, 0, 1, 0}), -std::log(0.3), 1e-12);
+  EXPECT_NEAR(loss({0.5, 0, 0, 0.5}),
+              -0.5 * std::log(0.1) - 0.5 * std::log(0.4),
+              1e-12);
+  EXPECT_EQ(loss({0, 0, 0, 0}), 0.0);
+  // The least of all targets' is where the maps are the same: the entropy.
+  double entropy = 0.0;
+  for (const double c : {0.1, 0.2, 0.3, 0.4}) entropy -= c * std::log(c);
+  EXPECT_NEAR(loss({0.1, 0.2, 0.3, 0.4}), entropy, 1e-12);
+}
+
+TEST(MapCrossEntropyLoss, HasTheGradientOfFiniteDifferences) {
+  torch::manual_seed(8);
+  const Tensor weights = RandomDoubles({2, 4});
+  const Tensor targets = RandomDoubles({2, 4, 20}).softmax(2);
+  // In one tile and in several.
+  std::vector<double> values;
+  for (const int64_t max_tile_cells : {1 << 20, 120}) {
+    const auto loss = [&](const std::vector<Tensor>& inputs) {
+      return (weights *
+              MapCrossEntropyLoss(
+                  inputs[0], inputs[1], targets, Options(2.0, max_tile_cells)))
+          .sum();
+    };
+    torch::manual_seed(9);
+    const std::vector<Tensor> inputs = {RandomDoubles({2, 4, 3}),
+                                        RandomDoubles({2, 3, 4, 5})};
+    values.push_back(loss(inputs).item<double>());
+    ExpectGradients(loss, inputs);
+  }
+  EXPECT_NEAR(values[0], values[1], 1e-12);
+}
+
 }  // namespace
 }  // namespace nre
