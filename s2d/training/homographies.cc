@@ -235,6 +235,12 @@ Points DrawEnoughPoints(const Matrix& query_from_reference,
           join(many.visible, any.visible)};
 }
 
+Tensor ToTensor(const Matrix& matrix) {
+  return torch::tensor(at::ArrayRef<double>(matrix.data(), matrix.size()),
+                       torch::kFloat64)
+      .view({3, 3});
+}
+
 void DrawPair(const Tensor& photo,
               const HomographyOptions& options,
               int64_t index,
@@ -244,11 +250,13 @@ void DrawPair(const Tensor& photo,
   const Homography homography = DrawHomography(options, draws);
   const Matrix query_from_reference =
       FromMiddle(options) * homography.query_from_reference * ToMiddle(options);
-  const Matrix photo_from_query =
+  const Matrix photo_from_reference =
       Translation(part.x, part.y) *
       Scaling(double(part.width) / options.width,
-              double(part.height) / options.height) *
-      FromMiddle(options) * homography.reference_from_query * ToMiddle(options);
+              double(part.height) / options.height);
+  const Matrix photo_from_query = photo_from_reference * FromMiddle(options) *
+                                  homography.reference_from_query *
+                                  ToMiddle(options);
   pairs->reference_images[index].copy_(
       Resample(PhotoPart(photo, part.x, part.y, part.width, part.height),
                options.height,
@@ -259,6 +267,8 @@ void DrawPair(const Tensor& photo,
   pairs->reference_positions[index].copy_(points.reference_positions);
   pairs->query_positions[index].copy_(points.query_positions);
   pairs->visible[index].copy_(points.visible);
+  pairs->photo_from_reference[index].copy_(ToTensor(photo_from_reference));
+  pairs->photo_from_query[index].copy_(ToTensor(photo_from_query));
 }
 
 }  // namespace
@@ -292,10 +302,14 @@ TrainingPairs HomographyPairs(const std::vector<Tensor>& photos,
   pairs.reference_positions = torch::empty({num, options.num_points, 2});
   pairs.query_positions = torch::empty_like(pairs.reference_positions);
   pairs.visible = torch::empty({num, options.num_points}, torch::kBool);
+  pairs.photos = torch::empty({num}, torch::kInt64);
+  pairs.photo_from_reference = torch::empty({num, 3, 3}, torch::kFloat64);
+  pairs.photo_from_query = torch::empty_like(pairs.photo_from_reference);
   ForEachItem(
       num, generator, /*in_parallel=*/true, [&](int64_t i, Draws* draws) {
-        const Tensor& photo = photos[draws->Index(photos.size())];
-        DrawPair(photo, options, i, draws, &pairs);
+        const int64_t photo = draws->Index(photos.size());
+        pairs.photos[i].fill_(photo);
+        DrawPair(photos[photo], options, i, draws, &pairs);
       });
   return pairs;
 }

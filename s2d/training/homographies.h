@@ -50,7 +50,8 @@ struct HomographyOptions {
 // pair. Where the query image sees beyond the photograph it shows a mirror
 // image or one colour. Shrunk images are filtered against aliasing. Images have
 // the light of the photograph: see appearance.h. Query positions are NaN for
-// points that would be behind the camera. The same pairs come of the same
+// points that would be behind the camera. The pairs say which photograph they
+// are of, and where in it. The same pairs come of the same
 // generator, whatever the number of threads; on the CPU, in single precision.
 // Throws c10::Error for invalid options and other tensors.
 TrainingPairs HomographyPairs(const std::vector<torch::Tensor>& photos,

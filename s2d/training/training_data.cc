@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
 #include <utility>
 
 #include "nre/error.h"
 #include "s2d/training/appearance.h"
+#include "s2d/training/content_hash.h"
 #include "s2d/training/generated_scenes.h"
 #include "s2d/training/homographies.h"
 #include "s2d/training/map_sampling.h"
 #include "s2d/training/random_draws.h"
 #include "s2d/training/real_pairs.h"
+#include "s2d/training/resampling.h"
 #include "s2d/training/textures.h"
 #include "s2d/training/training_set.h"
 
@@ -87,7 +90,10 @@ TrainingPairs KeepBestPoints(const TrainingPairs& pairs,
           pairs.query_images,
           pairs.reference_positions.gather(1, both),
           pairs.query_positions.gather(1, both),
-          pairs.visible.gather(1, best)};
+          pairs.visible.gather(1, best),
+          pairs.photos,
+          pairs.photo_from_reference,
+          pairs.photo_from_query};
 }
 
 TrainingPairs To(const TrainingPairs& pairs, torch::Device device) {
@@ -95,7 +101,10 @@ TrainingPairs To(const TrainingPairs& pairs, torch::Device device) {
           pairs.query_images.to(device),
           pairs.reference_positions.to(device),
           pairs.query_positions.to(device),
-          pairs.visible.to(device)};
+          pairs.visible.to(device),
+          pairs.photos,
+          pairs.photo_from_reference,
+          pairs.photo_from_query};
 }
 
 // The pairs in a larger size: by cubic interpolation, as extractors enlarge.
@@ -107,20 +116,68 @@ TrainingPairs Magnify(const TrainingPairs& pairs, int64_t size) {
   };
   const double factor =
       static_cast<double>(size) / pairs.reference_images.size(2);
+  const Tensor shrink = torch::diag(
+      torch::tensor({1.0 / factor, 1.0 / factor, 1.0}, torch::kFloat64));
   return {magnify(pairs.reference_images),
           magnify(pairs.query_images),
           pairs.reference_positions * factor,
           pairs.query_positions * factor,
-          pairs.visible};
+          pairs.visible,
+          pairs.photos,
+          pairs.photo_from_reference.matmul(shrink),
+          pairs.photo_from_query.matmul(shrink)};
+}
+
+std::vector<TrainingSet> ReadSets(const std::vector<std::string>& paths) {
+  std::vector<TrainingSet> sets;
+  for (const std::string& path : paths) sets.emplace_back(path);
+  return sets;
+}
+
+uint64_t HashOf(const Tensor& image) {
+  return ContentHash(image.data_ptr(), image.nbytes(), image.size(1));
+}
+
+// Throws InputError unless the validation sets have pairs, and no picture that
+// is in a training set.
+void CheckValidationSets(const std::vector<TrainingSet>& validation,
+                         const std::vector<TrainingSet>& training) {
+  if (validation.empty()) return;
+  std::unordered_map<uint64_t, std::string> seen;
+  for (const TrainingSet& set : training) {
+    for (int64_t i = 0; i < set.NumImages(); ++i) {
+      seen[HashOf(set.Image(i))] = set.ImageName(i) + " of " + set.path();
+    }
+  }
+  for (const TrainingSet& set : validation) {
+    if (set.NumPairs() == 0) {
+      throw InputError("The validation set " + set.path() +
+                       " has no pairs. Expected what colmap_nre "
+                       "training_exporter writes of a model or of RGB-D "
+                       "frames.");
+    }
+    for (int64_t i = 0; i < set.NumImages(); ++i) {
+      const auto same = seen.find(HashOf(set.Image(i)));
+      if (same == seen.end()) continue;
+      throw InputError(
+          "The validation set " + set.path() + " has the picture " +
+          set.ImageName(i) + ", which is trained on, too: " + same->second +
+          ". Expected sets without a common picture; training_exporter leaves "
+          "out those that --excluded_image_list_path names.");
+    }
+  }
 }
 
 }  // namespace
 
 struct TrainingData::Sources {
   std::vector<TrainingSet> real;
+  std::vector<TrainingSet> validation;
   // Pictures of sets without pairs.
+  std::vector<TrainingPhoto> photos;  // those of training, with names
   std::vector<Tensor> training_photos;
   std::vector<Tensor> validation_photos;
+  std::vector<Tensor> homography_photos;
 
   // What was made last, and its number.
   struct Textures {
@@ -144,18 +201,24 @@ bool TrainingDataOptions::Check() const {
 
 TrainingData::TrainingData(const TrainingDataOptions& options, uint64_t seed)
     : options_(options), seed_(seed), sources_(std::make_unique<Sources>()) {
-  for (const std::string& path : options.set_paths) {
-    const TrainingSet set(path);
+  const std::vector<TrainingSet> sets = ReadSets(options.set_paths);
+  sources_->validation = ReadSets(options.validation_set_paths);
+  CheckValidationSets(sources_->validation, sets);
+  for (const TrainingSet& set : sets) {
     if (set.NumPairs() > 0) {
       sources_->real.push_back(set);
       continue;
     }
     for (int64_t i = 0; i < set.NumImages(); ++i) {
-      auto& photos = i % kValidationPeriod == 0 ? sources_->validation_photos
-                                                : sources_->training_photos;
-      photos.push_back(set.Image(i));
+      if (i % kValidationPeriod == 0) {
+        sources_->validation_photos.push_back(set.Image(i));
+      } else {
+        sources_->photos.push_back({set.ImageName(i), set.Image(i)});
+        sources_->training_photos.push_back(set.Image(i));
+      }
     }
   }
+  sources_->homography_photos = sources_->training_photos;
   if (sources_->real.empty()) options_.real_share = 0.0;
   if (sources_->training_photos.empty()) {
     options_.homography_share = 0.0;
@@ -166,12 +229,22 @@ TrainingData::TrainingData(const TrainingDataOptions& options, uint64_t seed)
       0.0) {
     throw InputError(
         "There is nothing to train on: every source of data has the share 0 or "
-        "no data. Expected --generated_share > 0, or --training_set_path with "
-        "data of the sources that are wanted.");
+        "no data. Expected --generated_share > 0 (and no --distillation_weight "
+        "1), or --training_set_path or --image_path with data of the sources "
+        "that are wanted.");
   }
 }
 
 TrainingData::~TrainingData() = default;
+
+const std::vector<TrainingPhoto>& TrainingData::TrainingPhotos() const {
+  return sources_->photos;
+}
+
+void TrainingData::SetHomographyPhotos(std::vector<Tensor> photos) {
+  CheckPhotos(photos);
+  sources_->homography_photos = std::move(photos);
+}
 
 Tensor TrainingData::Textures(DataSplit split, int64_t number) {
   const bool validation = split == DataSplit::kValidation;
@@ -209,13 +282,15 @@ TrainingPairs TrainingData::Batch(DataSplit split,
   Draws draws(generator);
 
   // How many pairs come from where.
-  const double generated = options_.generated_share;
+  const bool real_validation = validation && !sources_->validation.empty();
+  const double generated =
+      validation ? !real_validation : options_.generated_share;
   const double homography = validation ? 0.0 : options_.homography_share;
-  const double real = validation ? 0.0 : options_.real_share;
+  const double real = validation ? real_validation : options_.real_share;
   int64_t num_generated = 0, num_homography = 0, num_real = 0;
   for (int64_t i = 0; i < options_.batch_size; ++i) {
     const double draw = draws.Uniform() * (generated + homography + real);
-    if (validation || draw < generated) {
+    if (draw < generated) {
       ++num_generated;
     } else if (draw < generated + homography) {
       ++num_homography;
@@ -254,12 +329,15 @@ TrainingPairs TrainingData::Batch(DataSplit split,
     auto homographies = sized(HomographyOptions());
     homographies.batch_size = num_homography;
     parts.push_back(
-        HomographyPairs(sources_->training_photos, homographies, generator));
+        HomographyPairs(sources_->homography_photos, homographies, generator));
   }
   if (num_real > 0) {
     auto pairs = sized(RealPairOptions());
     pairs.batch_size = num_real;
-    parts.push_back(CropRealPairs(sources_->real, pairs, generator));
+    parts.push_back(
+        CropRealPairs(real_validation ? sources_->validation : sources_->real,
+                      pairs,
+                      generator));
   }
   for (TrainingPairs& part : parts) part = To(part, device);
   TrainingPairs batch =

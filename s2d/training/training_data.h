@@ -19,6 +19,10 @@ struct TrainingDataOptions {
   // any, textures are procedural.
   std::vector<std::string> set_paths;
 
+  // Training sets with pairs that validation takes instead of generated scenes.
+  // No picture of theirs may be in set_paths.
+  std::vector<std::string> validation_set_paths;
+
   // How likely a pair is of each source, relative to the others; what has no
   // data is left out.
   double generated_share = 1.0;
@@ -51,12 +55,21 @@ struct TrainingDataOptions {
 // sets without pairs are used for one only.
 enum class DataSplit {
   kTraining,
-  kValidation,  // generated scenes, overlap 30 to 100 %
+  // Pairs of the validation sets; without any, generated scenes, overlap 30 to
+  // 100 %.
+  kValidation,
+};
+
+// A picture of a training set without pairs.
+struct TrainingPhoto {
+  std::string name;
+  torch::Tensor pixels;  // uint8 [H, W, 3], of the file itself: not written to
 };
 
 class TrainingData {
  public:
-  // Throws InputError for sets that cannot be read or hold nothing of use.
+  // Throws InputError for sets that cannot be read or hold nothing of use, and
+  // for validation sets without pairs or with a picture of the training sets.
   TrainingData(const TrainingDataOptions& options, uint64_t seed);
   ~TrainingData();
 
@@ -68,6 +81,13 @@ class TrainingData {
                       int64_t number,
                       double appearance,
                       torch::Device device);
+
+  // Those that training may see.
+  const std::vector<TrainingPhoto>& TrainingPhotos() const;
+
+  // From now on, homographies are of these photographs, uint8 [H, W, 3], which
+  // TrainingPairs::photos counts; at least one.
+  void SetHomographyPhotos(std::vector<torch::Tensor> photos);
 
  private:
   struct Sources;

@@ -19,9 +19,18 @@ struct TrainingPairs {
   // [B, N], bool: inside both images, and not hidden by anything in the query
   // image. Where it is false, the positions may be anything, NaN too.
   torch::Tensor visible;
+
+  // Where pairs of photographs come from, on the CPU; undefined: there are none
+  // among these. [B], int64: which photograph; -1: of another source. [B, 3,
+  // 3], double precision: what takes (x, y, 1) in the images to the
+  // photograph's image coordinates, times what is then the third coordinate;
+  // not positive: not seen.
+  torch::Tensor photos = {};
+  torch::Tensor photo_from_reference = {};
+  torch::Tensor photo_from_query = {};
 };
 
 // The pairs of all parts, which have as many points and images of one size.
-TrainingPairs Concatenate(const std::vector<TrainingPairs>& parts);
+TrainingPairs Concatenate(std::vector<TrainingPairs> parts);
 
 }  // namespace nre

@@ -295,5 +295,39 @@ TEST(HomographyOptions, AreChecked) {
   }
 }
 
+// Positions of both images are the same places of the photograph.
+TEST(HomographyPairs, SayWhereTheirPhotographsAre) {
+  const std::vector<Tensor> photos = {PositionPhoto(300, 400),
+                                      PositionPhoto(200, 200)};
+  const TrainingPairs pairs = Draw(photos, SmallOptions());
+  EXPECT_EQ(pairs.photos.min().item<int64_t>(), 0);
+  EXPECT_EQ(pairs.photos.max().item<int64_t>(), 1);
+  const auto in_photo = [](const Tensor& photo_from_image,
+                           const Tensor& positions) {
+    const Tensor mapped =
+        torch::cat({positions.to(torch::kFloat64),
+                    torch::ones({positions.size(0), positions.size(1), 1},
+                                torch::kFloat64)},
+                   2)
+            .matmul(photo_from_image.transpose(1, 2));
+    return mapped.slice(2, 0, 2) / mapped.slice(2, 2, 3);
+  };
+  const Tensor reference =
+      in_photo(pairs.photo_from_reference, pairs.reference_positions);
+  const Tensor query = in_photo(pairs.photo_from_query, pairs.query_positions);
+  const Tensor errors = (reference - query).abs().amax(2);
+  EXPECT_LT(errors.masked_select(pairs.visible).max().item<double>(), 1e-3);
+  // The colour there is that of the reference image, in 256 steps of 2 pixels.
+  const Tensor colours =
+      Sample(pairs.reference_images, pairs.reference_positions) * 255.0;
+  for (int64_t i = 0; i < pairs.photos.size(0); ++i) {
+    const Tensor& photo = photos[pairs.photos[i].item<int64_t>()];
+    const Tensor x =
+        20.0 + 200.0 * (reference[i].select(1, 0) - 0.5) / (photo.size(1) - 1);
+    EXPECT_LT((colours[i].select(1, 0) - x).abs().median().item<double>(), 1.5)
+        << i;
+  }
+}
+
 }  // namespace
 }  // namespace nre

@@ -378,5 +378,98 @@ TEST_F(TrainingDataTest, PointsAreWhereThereIsSomethingToSee) {
             1.15 * steps.mean().item<double>());
 }
 
+TEST_F(TrainingDataTest, ValidationSetsAreValidatedOnOnly) {
+  TrainingDataOptions options = SmallOptions();
+  options.set_paths = {WriteSet(std::vector<Colour>(12, kRed), false),
+                       WriteSet({kRed, kRed}, true)};
+  options.validation_set_paths = {WriteSet({kGreen, kGreen, kGreen}, true)};
+  // Nothing of the validation sets is trained on, whatever the shares are.
+  options.procedural_share = 0.0;
+  options.generated_share = 0.0;
+  TrainingData data(options, 1);
+  for (int64_t i = 0; i < 6; ++i) {
+    for (const auto member :
+         {&TrainingPairs::reference_images, &TrainingPairs::query_images}) {
+      EXPECT_EQ(ShareOf(Validation(&data, i, 0.0).*member, kGreen)
+                    .min()
+                    .item<float>(),
+                1.0f);
+      EXPECT_EQ(
+          ShareOf(Training(&data, i, 0.0).*member, kGreen).max().item<float>(),
+          0.0f);
+    }
+  }
+}
+
+TEST_F(TrainingDataTest, SetsOfBothKindsAreRefused) {
+  const std::string training = WriteSet({kRed, kGreen}, true);
+  const std::string copy = WriteSet({kBlue, kGreen, kBlue}, true);
+  const std::string photos = WriteSet({kBlue}, false);
+  const auto refusal = [&](const std::string& validation) {
+    TrainingDataOptions options = SmallOptions();
+    options.set_paths = {training};
+    options.validation_set_paths = {validation};
+    try {
+      TrainingData(options, 1);
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  using testing::HasSubstr;
+  EXPECT_THAT(refusal(training),
+              testing::AllOf(HasSubstr(training), HasSubstr("trained on")));
+  // Another file, with a picture that is in both.
+  EXPECT_THAT(refusal(copy),
+              testing::AllOf(HasSubstr(copy), HasSubstr("trained on")));
+  EXPECT_THAT(refusal(photos), HasSubstr("has no pairs"));
+  EXPECT_EQ(refusal(WriteSet({kBlue, kBlue}, true)), "");
+}
+
+TEST_F(TrainingDataTest, HomographiesAreOfThePhotographsThatAreSet) {
+  TrainingDataOptions options = SmallOptions();
+  options.generated_share = 1.0;
+  options.homography_share = 1.0;
+  options.procedural_share = 1.0;
+  options.magnified_share = 0.5;
+  options.set_paths = {WriteSet(std::vector<Colour>(12, kRed), false)};
+  TrainingData data(options, 1);
+  ASSERT_EQ(data.TrainingPhotos().size(), 10);  // without every tenth
+  EXPECT_EQ(data.TrainingPhotos()[0].name, "name");
+  // Two other ones: a red one, and one whose colours say where they are.
+  torch::Tensor places = torch::zeros({100, 120, 3}, torch::kUInt8);
+  places.select(2, 1).copy_(torch::arange(120).expand({100, 120}) * 2);
+  data.SetHomographyPhotos({data.TrainingPhotos()[0].pixels, places});
+  int num_red = 0, num_places = 0, num_others = 0;
+  for (int64_t i = 0; i < 12; ++i) {
+    const TrainingPairs batch = Training(&data, i, 0.0);
+    ASSERT_EQ(batch.photos.sizes(), torch::IntArrayRef({4}));
+    const torch::Tensor red = ShareOf(batch.reference_images, kRed);
+    for (int64_t b = 0; b < 4; ++b) {
+      const int64_t photo = batch.photos[b].item<int64_t>();
+      num_others += photo == -1;
+      if (photo == 0) {
+        ++num_red;
+        EXPECT_EQ(red[b].item<float>(), 1.0f);
+      } else if (photo == 1) {
+        // The middle's colour, also of enlarged images.
+        ++num_places;
+        const int64_t size = batch.reference_images.size(3);
+        const double x =
+            batch.photo_from_reference[b][0][0].item<double>() * 0.5 * size +
+            batch.photo_from_reference[b][0][2].item<double>();
+        const double green = 255.0 * batch.reference_images[b][1][size / 2]
+                                         .slice(0, size / 2 - 1, size / 2 + 1)
+                                         .mean()
+                                         .item<double>();
+        EXPECT_NEAR(green, 2.0 * (x - 0.5), 2.0);
+      }
+    }
+  }
+  EXPECT_GT(num_red, 0);
+  EXPECT_GT(num_places, 0);
+  EXPECT_GT(num_others, 0);
+}
+
 }  // namespace
 }  // namespace nre
