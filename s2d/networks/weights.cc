@@ -1,6 +1,7 @@
 #include <set>
 
 #include "nre/error.h"
+#include "s2d/networks/levels.h"
 #include "s2d/networks/module.h"
 
 namespace nre {
@@ -51,6 +52,13 @@ void LoadWeights(const SafetensorsView& file,
   if (name == file.metadata.end() || name->second != network) {
     refuse(name == file.metadata.end() ? "their header does not name a network"
                                        : "their header says " + name->second);
+  }
+  // Files of before there was such an entry, and converted ones, have none.
+  const auto architecture = file.metadata.find("architecture");
+  if (architecture != file.metadata.end() &&
+      architecture->second != ArchitectureVersion(network)) {
+    refuse("their header says architecture version " + architecture->second +
+           ", this software has version " + ArchitectureVersion(network));
   }
   const torch::NoGradGuard no_grad;
   std::set<std::string> expected;
