@@ -17,19 +17,6 @@ Tensor UnitNorm(const Tensor& t, int64_t dim) {
   return t / t.norm(2, {dim}, /*keepdim=*/true).clamp_min(1e-6);
 }
 
-Tensor Features(const Tensor& features, bool unit_norm) {
-  const Tensor single = AtLeastSinglePrecision(features);
-  return unit_norm ? UnitNorm(single, 1) : single;
-}
-
-// [B, N, C], as FeatureMap::Sample() has them.
-Tensor Descriptors(const Tensor& features,
-                   const Tensor& positions,
-                   bool unit_norm) {
-  const Tensor sampled = SampleFeatures(features, positions);
-  return unit_norm ? UnitNorm(sampled, 2) : sampled;
-}
-
 // One direction: descriptors where the points are in `from`, maps over `to`.
 struct Direction {
   LevelFeatures from;
@@ -48,9 +35,9 @@ Tensor NreOf(const std::vector<NetworkLevel>& levels,
   Tensor sum;
   for (size_t i = 0; i < levels.size(); ++i) {
     const Tensor descriptors =
-        Descriptors(direction.from[i],
-                    MapPositions(levels[i], direction.from_positions),
-                    options.unit_norm);
+        ComparedDescriptors(direction.from[i],
+                            MapPositions(levels[i], direction.from_positions),
+                            options.unit_norm);
     const Tensor loss =
         MaskedMean(NreLoss(scale * descriptors,
                            direction.to[i],
@@ -70,7 +57,8 @@ Tensor CrossEntropyOf(const std::vector<NetworkLevel>& levels,
   std::vector<Tensor> descriptors;
   for (size_t i = 0; i < levels.size(); ++i) {
     descriptors.push_back(
-        scale * Descriptors(direction.from[i],
+        scale *
+        ComparedDescriptors(direction.from[i],
                             MapPositions(levels[i], direction.from_positions),
                             unit_norm));
   }
@@ -94,9 +82,9 @@ Tensor ContrastiveOf(const std::vector<NetworkLevel>& levels,
     const Tensor& features = direction.to[i];
     const Tensor positions = MapPositions(levels[i], direction.to_positions);
     const Tensor descriptors =
-        Descriptors(direction.from[i],
-                    MapPositions(levels[i], direction.from_positions),
-                    options.unit_norm);
+        ComparedDescriptors(direction.from[i],
+                            MapPositions(levels[i], direction.from_positions),
+                            options.unit_norm);
     const MinedNegatives negatives = MineNegatives(descriptors,
                                                    features,
                                                    positions,
@@ -104,7 +92,8 @@ Tensor ContrastiveOf(const std::vector<NetworkLevel>& levels,
                                                    NegativeMiningOptions(),
                                                    generator);
     const Tensor positive = DescriptorDistances(
-        descriptors, Descriptors(features, positions, options.unit_norm));
+        descriptors,
+        ComparedDescriptors(features, positions, options.unit_norm));
     const Tensor negative = DescriptorDistances(
         descriptors, GatherCells(features, negatives.cells));
     const Tensor inside =
@@ -159,6 +148,18 @@ Tensor MapPositions(const NetworkLevel& level, const Tensor& positions) {
   return (positions - level.first_center) / level.stride;
 }
 
+Tensor ComparedFeatures(const Tensor& features, bool unit_norm) {
+  const Tensor single = AtLeastSinglePrecision(features);
+  return unit_norm ? UnitNorm(single, 1) : single;
+}
+
+Tensor ComparedDescriptors(const Tensor& features,
+                           const Tensor& positions,
+                           bool unit_norm) {
+  const Tensor sampled = SampleFeatures(features, positions);
+  return unit_norm ? UnitNorm(sampled, 2) : sampled;
+}
+
 Tensor NetworkLoss(const std::vector<NetworkLevel>& levels,
                    const LevelFeatures& references,
                    const LevelFeatures& queries,
@@ -169,8 +170,8 @@ Tensor NetworkLoss(const std::vector<NetworkLevel>& levels,
                    at::Generator generator) {
   Direction forth, back;
   for (size_t i = 0; i < levels.size(); ++i) {
-    forth.from.push_back(Features(references[i], options.unit_norm));
-    forth.to.push_back(Features(queries[i], options.unit_norm));
+    forth.from.push_back(ComparedFeatures(references[i], options.unit_norm));
+    forth.to.push_back(ComparedFeatures(queries[i], options.unit_norm));
   }
   forth.from_positions = pairs.reference_positions;
   forth.to_positions = pairs.query_positions;
@@ -197,14 +198,14 @@ MapQuality SumMapQuality(const NetworkLevel& level,
                          const Tensor& softmax_scale,
                          bool unit_norm) {
   const torch::NoGradGuard no_grad;
-  const Tensor maps = Features(queries, unit_norm);
+  const Tensor maps = ComparedFeatures(queries, unit_norm);
   const int64_t height = maps.size(2);
   const int64_t width = maps.size(3);
   const Tensor descriptors =
       softmax_scale *
-      Descriptors(Features(references, unit_norm),
-                  MapPositions(level, pairs.reference_positions),
-                  unit_norm);
+      ComparedDescriptors(ComparedFeatures(references, unit_norm),
+                          MapPositions(level, pairs.reference_positions),
+                          unit_norm);
   const Tensor positions = MapPositions(level, pairs.query_positions);
   const auto sum = [&](const Tensor& losses) {
     return losses.masked_select(pairs.visible).sum().item<double>();

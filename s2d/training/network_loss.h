@@ -74,7 +74,15 @@ MapQuality SumMapQuality(const NetworkLevel& level,
                          const torch::Tensor& softmax_scale,
                          bool unit_norm);
 
-// Map coordinates of image positions [B, N, 2].
+// A network's output [B, C, H, W] as it is compared, in single precision at
+// least, and its descriptors at map positions [B, N, 2], [B, N, C], as
+// FeatureMap::Sample() has them.
+torch::Tensor ComparedFeatures(const torch::Tensor& features, bool unit_norm);
+torch::Tensor ComparedDescriptors(const torch::Tensor& features,
+                                  const torch::Tensor& positions,
+                                  bool unit_norm);
+
+// Map coordinates of image positions [..., 2].
 torch::Tensor MapPositions(const NetworkLevel& level,
                            const torch::Tensor& positions);
 

@@ -96,6 +96,9 @@ struct TypedOptions {
   std::string device = "auto";
   std::string mixed_precision = "auto";
   std::string set_paths;
+  std::string validation_set_paths;
+  std::string teachers;
+  std::string teacher_weights_paths;
   int num_threads = 0;
 };
 
@@ -110,8 +113,42 @@ std::vector<Option> AllOptions(TrainerOptions* o, TypedOptions* typed) {
       Value("training_set_path",
             "what training_exporter wrote; several, separated by commas",
             &typed->set_paths),
+      Value("image_path",
+            "a folder of photographs, at any depth: one more training set, "
+            "packed anew at every start; for many, pack them once by "
+            "training_exporter",
+            &o->image_path),
+      Value("validation_set_path",
+            "sets with pairs for validation, and so for which weights are best "
+            "and for --patience; without: generated scenes. No picture may be "
+            "in a training set, too",
+            &typed->validation_set_paths),
       Value("weights_path", "weights to begin with", &o->weights_path),
       Value("loss", "nre, cross_entropy or contrastive", &typed->loss),
+      Value(
+          "teacher",
+          "features, e.g. compact_2s,alike, from whose correspondence maps of "
+          "the plain photographs the network learns, while it sees them "
+          "through homographies and under other light; needs photographs: "
+          "--image_path, or a set without pairs",
+          &typed->teachers),
+      Value("teacher_weights_path",
+            "folder with the teachers' <network>.safetensors, or one for each "
+            "teacher, separated by commas; empty: those that come with this "
+            "software",
+            &typed->teacher_weights_paths),
+      Value("distillation_weight",
+            "of the teachers' loss; that of --loss has the rest. 1: the "
+            "teachers alone, on homographies alone",
+            &o->distillation_weight),
+      Value("teacher_cache_path",
+            "folder for the teachers' features, which are computed once; "
+            "empty: teacher_cache in output_path",
+            &o->teacher_cache_path),
+      Value("max_teacher_cache_mb",
+            "size of that folder; what does not fit of the photographs is left "
+            "out",
+            &o->max_teacher_cache_mb),
       Value("unit_norm",
             "whether descriptors are normalised",
             &o->loss.unit_norm),
@@ -202,13 +239,20 @@ void Parse(int argc, char** argv, const std::vector<Option>& options) {
   }
 }
 
-std::vector<std::string> Split(const std::string& text) {
+// Between commas, empty parts included; of no text, none.
+std::vector<std::string> SplitAll(const std::string& text) {
   std::vector<std::string> parts;
-  std::istringstream stream(text);
-  std::string part;
-  while (std::getline(stream, part, ',')) {
-    if (!part.empty()) parts.push_back(part);
+  for (size_t begin = 0; !text.empty() && begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
   }
+  return parts;
+}
+
+std::vector<std::string> Split(const std::string& text) {
+  std::vector<std::string> parts = SplitAll(text);
+  parts.erase(std::remove(parts.begin(), parts.end(), ""), parts.end());
   return parts;
 }
 
@@ -233,6 +277,10 @@ int Run(int argc, char** argv) {
   Parse(argc, argv, all);
   options.loss.kind = ParseLossKind(typed.loss);
   options.data.set_paths = Split(typed.set_paths);
+  options.data.validation_set_paths = Split(typed.validation_set_paths);
+  options.teachers.names = Split(typed.teachers);
+  // An empty one stands for the weights that come with this software.
+  options.teachers.weights_paths = SplitAll(typed.teacher_weights_paths);
   options.device = ChooseDevice(ParseDevice(typed.device));
   options.mixed_precision =
       ChoosePrecision(typed.mixed_precision, options.device);
@@ -249,8 +297,7 @@ int Run(int argc, char** argv) {
                   static_cast<long long>(options.patience));
       return 0;
     case TrainingEnd::kInterrupted:
-      std::printf(
-          "Interrupted. The same command goes on from the checkpoint.\n");
+      std::printf("Interrupted. The same command goes on from there.\n");
       return kInterrupted;
   }
   return kFault;

@@ -1,6 +1,6 @@
 #include "s2d/training/trainer.h"
 
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -12,20 +12,21 @@
 #include <memory>
 #include <optional>
 #include <sstream>
-#include <sys/file.h>
 #include <type_traits>
 #include <vector>
 
 #include <ATen/autocast_mode.h>
-#include <fcntl.h>
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
 #include <torch/version.h>
-#include <unistd.h>
 
 #include "nre/error.h"
 #include "s2d/descriptor_comparison.h"
 #include "s2d/networks/module.h"
+#include "s2d/training/distillation.h"
+#include "s2d/training/output_folder.h"
+#include "s2d/training/photo_folder.h"
+#include "s2d/training/teacher_cache.h"
 #include "s2d/training/tensor_files.h"
 
 namespace nre {
@@ -69,54 +70,6 @@ class MixedPrecision {
 
   bool enabled_;
   torch::Device device_;
-};
-
-// The folder that a training writes to, made if need be. Only one training at a
-// time has it.
-class OutputFolder {
- public:
-  explicit OutputFolder(const std::string& path) : path_(path) {
-    std::error_code error;
-    fs::create_directories(path, error);
-    if (error || !fs::is_directory(path)) {
-      throw InputError("The folder " + path + " cannot be made: " +
-                       (error ? error.message() : "it is a file") +
-                       ". Expected --output_path, a folder to write to.");
-    }
-    file_ = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    // File systems without locks give other errors.
-    if (file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) != 0 &&
-        errno == EWOULDBLOCK) {
-      close(file_);
-      throw InputError("Another nre_trainer writes to " + path +
-                       ". Expected another --output_path, or wait for it.");
-    }
-  }
-  ~OutputFolder() {
-    if (file_ >= 0) close(file_);
-  }
-  OutputFolder(const OutputFolder&) = delete;
-  OutputFolder& operator=(const OutputFolder&) = delete;
-
-  std::string File(const std::string& name) const {
-    return (fs::path(path_) / name).string();
-  }
-
-  // What a training that was killed was writing.
-  void RemoveTemporaryFiles() const {
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(path_, ignored)) {
-      const std::string name = entry.path().filename().string();
-      if (name.find(".safetensors.tmp") != std::string::npos ||
-          name == "metrics.jsonl.tmp") {
-        fs::remove(entry.path(), ignored);
-      }
-    }
-  }
-
- private:
-  std::string path_;
-  int file_ = -1;
 };
 
 // A number as JSON has it; not finite: null.
@@ -166,6 +119,16 @@ std::string Fingerprint(const TrainerOptions& o) {
     << " num_warmup_iterations=" << o.num_warmup_iterations
     << " training_set_bytes=";
   for (const std::string& path : d.set_paths) s << fs::file_size(path) << ",";
+  s << " validation_set_bytes=";
+  for (const std::string& path : d.validation_set_paths) {
+    s << fs::file_size(path) << ",";
+  }
+  s << " teacher=";
+  for (const std::string& name : o.teachers.names) s << name << ",";
+  if (!o.teachers.names.empty()) {
+    s << " distillation_weight=" << o.distillation_weight
+      << " max_teacher_cache_mb=" << o.max_teacher_cache_mb;
+  }
   return s.str();
 }
 
@@ -219,7 +182,12 @@ class Trainer {
       : options_(options),
         interrupted_(interrupted),
         levels_(NetworkLevels(options.network)),
-        data_(options.data, options.seed) {
+        teachers_(LoadTeachers(options.teachers, options.device)) {
+    if (!options_.image_path.empty()) AddPhotographs();
+    if (HasTeachers() && options_.distillation_weight == 1.0) {
+      options_.data.generated_share = options_.data.real_share = 0.0;
+    }
+    data_.emplace(options_.data, options_.seed);
     torch::manual_seed(options.seed);
     module_ = CreateNetworkModule(options.network);
     if (!options.weights_path.empty()) {
@@ -248,7 +216,7 @@ class Trainer {
              AdamWOptions(options.learning_rate).weight_decay(0.0))}};
     optimizer_ = std::make_unique<torch::optim::AdamW>(
         groups, AdamWOptions(options.learning_rate));
-    folder_.emplace(options.output_path);
+    OpenFolder();
     folder_->RemoveTemporaryFiles();
     if (fs::exists(CheckpointPath())) Resume();
     TrimMetrics();
@@ -257,6 +225,9 @@ class Trainer {
   }
 
   TrainingEnd Run() {
+    if (HasTeachers() && iteration_ < options_.num_iterations && !Teach()) {
+      return TrainingEnd::kInterrupted;
+    }
     const auto start = std::chrono::steady_clock::now();
     const int64_t first = iteration_;
     std::printf("%s from iteration %lld to %lld on %s%s.\n",
@@ -311,6 +282,47 @@ class Trainer {
     return folder_->File(options_.network + ".safetensors");
   }
 
+  bool HasTeachers() const { return !options_.teachers.names.empty(); }
+
+  void OpenFolder() {
+    if (!folder_) folder_.emplace(options_.output_path, "--output_path");
+  }
+
+  void AddPhotographs() {
+    OpenFolder();
+    const std::string path = folder_->File("photographs.safetensors");
+    PackPhotographs(options_.image_path, path);
+    options_.data.set_paths.push_back(path);
+  }
+
+  // Completes the teachers' cache; false: interrupted before.
+  bool Teach() {
+    // Windows show somewhat more than an image.
+    constexpr double kWindowPerImage = 4.0 / 3.0;
+    TeacherCacheOptions cache;
+    cache.path = options_.teacher_cache_path.empty()
+                     ? folder_->File("teacher_cache")
+                     : options_.teacher_cache_path;
+    const auto is_coarse = [](const NetworkLevel& level) {
+      return level.stride >= kMinCoarseStride;
+    };
+    cache.coarse = std::any_of(levels_.begin(), levels_.end(), is_coarse);
+    cache.fine = !std::all_of(levels_.begin(), levels_.end(), is_coarse);
+    cache.window_size =
+        std::llround(kWindowPerImage * options_.data.image_size);
+    cache.max_bytes = 1'000'000 * options_.max_teacher_cache_mb;
+    cache.seed = options_.seed;
+    const auto taught =
+        TeachPhotos(data_->TrainingPhotos(), teachers_, cache, interrupted_);
+    if (!taught) return false;
+    taught_ = *taught;
+    teachers_.clear();  // from now on their memory is the student's
+    std::vector<Tensor> photos;
+    for (const TaughtPhoto& photo : taught_) photos.push_back(photo.pixels);
+    data_->SetHomographyPhotos(std::move(photos));
+    return true;
+  }
+
   double LearningRate() const {
     const double warmup =
         std::min(1.0,
@@ -341,16 +353,46 @@ class Trainer {
     return {references, queries};
   }
 
+  Tensor Loss(const TrainingPairs& pairs) {
+    const auto features = Features(pairs);
+    const LevelFeatures& references = features.first;
+    const LevelFeatures& queries = features.second;
+    const auto distillation = [&] {
+      return DistillationLoss(levels_,
+                              references,
+                              queries,
+                              pairs,
+                              taught_,
+                              log_scale_.exp(),
+                              options_.loss.unit_norm);
+    };
+    const auto other = [&] {
+      return NetworkLoss(
+          levels_,
+          references,
+          queries,
+          pairs,
+          log_scale_.exp(),
+          options_.loss,
+          iteration_,
+          at::detail::createCPUGenerator(options_.seed * 1000003 + iteration_));
+    };
+    if (!HasTeachers()) return other();
+    const double weight = options_.distillation_weight;
+    if (weight == 1.0) return distillation();
+    return (1.0 - weight) * other() + weight * distillation();
+  }
+
   double Step(double* data_seconds) {
     const auto start = std::chrono::steady_clock::now();
     const double ease =
         std::min(1.0,
                  (iteration_ + 1.0) /
                      std::max<int64_t>(1, options_.num_easy_iterations));
-    const TrainingPairs pairs = data_.Batch(DataSplit::kTraining,
-                                            iteration_,
-                                            ease * options_.appearance,
-                                            options_.device);
+    const TrainingPairs pairs = data_->Batch(DataSplit::kTraining,
+                                             iteration_,
+                                             ease * options_.appearance,
+                                             options_.device);
     *data_seconds += SecondsSince(start);
     module_->train();
     for (auto& group : optimizer_->param_groups()) {
@@ -358,16 +400,7 @@ class Trainer {
           .lr(LearningRate());
     }
     optimizer_->zero_grad();
-    const auto [references, queries] = Features(pairs);
-    const Tensor loss = NetworkLoss(
-        levels_,
-        references,
-        queries,
-        pairs,
-        log_scale_.exp(),
-        options_.loss,
-        iteration_,
-        at::detail::createCPUGenerator(options_.seed * 1000003 + iteration_));
+    const Tensor loss = Loss(pairs);
     loss.backward();
     const double value = loss.item<double>();
     const double norm = torch::nn::utils::clip_grad_norm_(
@@ -420,7 +453,7 @@ class Trainer {
     MapQuality sum;
     for (int64_t i = 0; i < options_.num_validation_batches; ++i) {
       const TrainingPairs pairs =
-          data_.Batch(DataSplit::kValidation, i, appearance, options_.device);
+          data_->Batch(DataSplit::kValidation, i, appearance, options_.device);
       const auto [references, queries] = Features(pairs);
       const MapQuality batch = SumMapQuality(levels_[0],
                                              references[0],
@@ -495,6 +528,7 @@ class Trainer {
     }
     file.metadata = {{"network", options_.network},
                      {"version", "1"},
+                     {"architecture", ArchitectureVersion(options_.network)},
                      {"training", Fingerprint(options)},
                      {"iteration", std::to_string(iteration_)},
                      {"validation_nre", Number(best_loss_)}};
@@ -632,8 +666,10 @@ class Trainer {
   TrainerOptions options_;
   const std::atomic<bool>* interrupted_;
   std::vector<NetworkLevel> levels_;
-  TrainingData data_;
   std::optional<OutputFolder> folder_;
+  std::vector<Teacher> teachers_;
+  std::optional<TrainingData> data_;
+  std::vector<TaughtPhoto> taught_;
   std::shared_ptr<NetworkModule> module_;
   Tensor log_scale_;
   std::unique_ptr<torch::optim::AdamW> optimizer_;
@@ -670,6 +706,13 @@ void TrainerOptions::Check() const {
          "--log_every, --checkpoint_every, --validate_every and "
          "--num_validation_batches > 0");
   expect(patience >= 0, "--patience >= 0");
+  teachers.Check();
+  expect(distillation_weight > 0.0 && distillation_weight <= 1.0,
+         "--distillation_weight more than 0, at most 1");
+  expect(max_teacher_cache_mb > 0, "--max_teacher_cache_mb > 0");
+  expect(teachers.names.empty() || data.homography_share > 0.0,
+         "--homography_share > 0 with --teacher, which needs homographies of "
+         "photographs");
   expect(appearance >= 0.0 && appearance <= 1.0, "--appearance from 0 to 1");
   expect(data.Check(),
          "--batch_size, --image_size and --num_points > 0, --min_image_size <= "

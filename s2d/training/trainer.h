@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include "s2d/training/network_loss.h"
+#include "s2d/training/teachers.h"
 #include "s2d/training/training_data.h"
 
 namespace nre {
@@ -27,6 +28,23 @@ struct TrainerOptions {
 
   NetworkLossOptions loss;
   TrainingDataOptions data;
+
+  // A folder of photographs, at any depth, that is packed into output_path and
+  // is one more training set; by colmap_nre training_exporter, which must be
+  // installed beside. Empty: none.
+  std::string image_path;
+
+  // Distillation; without teachers, none.
+  TeacherOptions teachers;
+
+  // The loss is (1 - weight) `loss` + weight DistillationLoss(). 1: the
+  // teachers alone, on homographies of photographs alone.
+  double distillation_weight = 0.5;
+
+  // TeacherCacheOptions::path and max_bytes; without a path, a folder in
+  // output_path.
+  std::string teacher_cache_path;
+  int64_t max_teacher_cache_mb = 2000;
 
   int64_t num_iterations = 20000;
   double learning_rate = 1e-3;  // falls to 0 along half a cosine
@@ -68,7 +86,8 @@ enum class TrainingEnd { kDone, kNoProgress, kInterrupted };
 // losses, on the CPU with the same number of threads. Writes progress to
 // stdout. Ends soon after `*interrupted` is set, with a checkpoint. Throws
 // InputError for invalid options or files, a checkpoint of other options,
-// losses that are not finite, and files that cannot be written; the checkpoint
+// losses that are not finite, what LoadTeachers() and TeachPhotos() refuse, and
+// files that cannot be written; the checkpoint
 // and weights that were written before stay. Killed, it leaves no half files
 // but temporary ones, which the next training there removes.
 TrainingEnd Train(const TrainerOptions& options,

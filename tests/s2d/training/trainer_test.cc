@@ -26,6 +26,7 @@
 #include "nre/error.h"
 #include "s2d/networks/module.h"
 #include "s2d/training/tensor_files.h"
+#include "tests/s2d/training/photo_sets.h"
 
 namespace nre {
 namespace {
@@ -524,6 +525,193 @@ TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
   EXPECT_FALSE(fs::exists(folder_ / "run" / "checkpoint.safetensors"));
 }
 
+class DistillationTest : public TrainerTest {
+ protected:
+  // A set of photographs without pairs, ten of them for training.
+  std::string PhotoSet() const {
+    const std::string path = (folder_ / "photos.safetensors").string();
+    WritePhotoSet(path, TexturedPhotos(12, 96, 128), /*with_pairs=*/false);
+    return path;
+  }
+
+  // With a teacher whose weights come with this software.
+  TrainerOptions TaughtOptions(const std::string& output) const {
+    TrainerOptions options = Options(output);
+    options.data.set_paths = {PhotoSet()};
+    options.teachers.names = {"compact"};
+    options.teacher_cache_path = (folder_ / (output + ".cache")).string();
+    options.num_iterations = 4;
+    return options;
+  }
+
+  // That the teacher's weights of a network are copied to, with this header.
+  void WriteWeights(const fs::path& folder, const std::string& architecture) {
+    fs::create_directories(folder);
+    for (const char* network : {"compact_coarse", "compact_fine"}) {
+      const std::string file = std::string(network) + ".safetensors";
+      TensorFile weights =
+          ReadTensorFile(std::string(NRE_SOURCE_DIR) + "/s2d/weights/" + file);
+      weights.metadata["architecture"] = architecture;
+      WriteTensorFile((folder / file).string(), weights);
+    }
+  }
+};
+
+// The loss is the weighted sum of both.
+TEST_F(DistillationTest, TheWeightSaysHowMuchTeachersCount) {
+  const auto loss_of = [&](double weight) {
+    TrainerOptions options = TaughtOptions("run");
+    fs::remove_all(options.output_path);
+    // Homographies only, whatever the weight.
+    options.data.generated_share = 0.0;
+    options.num_iterations = 1;
+    options.distillation_weight = weight;
+    Train(options, nullptr);
+    return Metrics(options.output_path).at(0).at("loss").get<double>();
+  };
+  const double distillation = loss_of(1.0);
+  const double nre = loss_of(1e-9);
+  EXPECT_GT(std::abs(distillation - nre), 0.05);
+  EXPECT_NEAR(loss_of(0.25), 0.25 * distillation + 0.75 * nre, 1e-4);
+}
+
+// With the weight 1, other sources than homographies have nothing to say.
+TEST_F(DistillationTest, AloneItNeedsPhotographsOnly) {
+  TrainerOptions options = TaughtOptions("run");
+  options.distillation_weight = 1.0;
+  options.data.generated_share = 0.0;
+  Train(options, nullptr);
+  const auto without_scenes = Metrics(options.output_path);
+  options = TaughtOptions("run");
+  options.distillation_weight = 1.0;
+  options.data.generated_share = 1e6;
+  fs::remove_all(options.output_path);
+  Train(options, nullptr);
+  EXPECT_EQ(Metrics(options.output_path).at(0).at("loss"),
+            without_scenes.at(0).at("loss"));
+}
+
+TEST_F(DistillationTest, BadInputIsRefused) {
+  const auto refuse = [&](const std::string& message, auto change) {
+    TrainerOptions options = TaughtOptions("run");
+    change(&options);
+    ExpectRefusal(options, message);
+    EXPECT_FALSE(fs::exists(folder_ / "run.cache")) << message;
+  };
+  using O = TrainerOptions;
+  refuse("--distillation_weight", [](O* o) { o->distillation_weight = 0.0; });
+  refuse("--distillation_weight", [](O* o) { o->distillation_weight = 1.1; });
+  refuse("--max_teacher_cache_mb", [](O* o) { o->max_teacher_cache_mb = 0; });
+  refuse("--homography_share", [](O* o) { o->data.homography_share = 0.0; });
+  refuse("'dense_sift' is no teacher",
+         [](O* o) { o->teachers.names = {"dense_sift"}; });
+  refuse("convert_weights.py alike_n", [](O* o) {
+    o->teachers.names = {"compact", "alike"};
+  });
+  refuse("no photographs for the teachers",
+         [](O* o) { o->data.set_paths.clear(); });
+  fs::remove_all(folder_ / "run");
+  refuse("nothing to train on", [](O* o) {
+    o->data.set_paths.clear();
+    o->distillation_weight = 1.0;
+  });
+  WriteWeights(folder_ / "others", "2");
+  refuse("architecture version 2", [&](O* o) {
+    o->teachers.weights_paths = {(folder_ / "others").string()};
+  });
+  refuse("architecture version 2", [&](O* o) {
+    o->weights_path = (folder_ / "others/compact_fine.safetensors").string();
+  });
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+}
+
+// A cache of something else stays, and so does what was trained.
+TEST_F(DistillationTest, ACacheOfOtherTeachersIsRefused) {
+  TrainerOptions options = TaughtOptions("run");
+  Train(options, nullptr);
+  const auto before = Contents(options.teacher_cache_path);
+  TrainerOptions other = TaughtOptions("other");
+  other.network = "compact_coarse";  // coarse features are not in it
+  other.teacher_cache_path = options.teacher_cache_path;
+  EXPECT_THAT([&] { Train(other, nullptr); },
+              ThrowsMessage<InputError>(HasSubstr("is of other teachers")));
+  EXPECT_TRUE(Contents(options.teacher_cache_path) == before);
+  other = options;
+  other.teachers.names = {"compact_2s"};
+  ExpectRefusal(other, "with other options (teacher compact,");
+  EXPECT_TRUE(Contents(options.teacher_cache_path) == before);
+}
+
+TEST_F(DistillationTest, ResumesToTheSameLossesAndWeights) {
+  Train(TaughtOptions("once"), nullptr);
+  // While the teachers are busy, and while the student is.
+  const TrainerOptions options = TaughtOptions("often");
+  const auto interrupt_at = [&](const fs::path& file) {
+    std::atomic<bool> interrupted{false};
+    std::thread watcher([&] {
+      while (!fs::exists(file)) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+      interrupted = true;
+    });
+    EXPECT_EQ(Train(options, &interrupted), TrainingEnd::kInterrupted);
+    watcher.join();
+  };
+  const fs::path cache = options.teacher_cache_path;
+  interrupt_at(cache / "000000.safetensors");
+  EXPECT_FALSE(fs::exists(cache / "000009.safetensors"));
+  interrupt_at(folder_ / "often" / "checkpoint.safetensors");
+  EXPECT_EQ(Train(options, nullptr), TrainingEnd::kDone);
+  EXPECT_TRUE(Contents(cache) ==
+              Contents(TaughtOptions("once").teacher_cache_path));
+  ExpectSameTraining(folder_ / "once", folder_ / "often");
+}
+
+// Real pairs decide which weights are kept, and when training ends.
+TEST_F(TrainerTest, ValidatesOnTheSetThatIsGiven) {
+  const auto photos = TexturedPhotos(2, 80, 80);
+  const std::string pairs = (folder_ / "pairs.safetensors").string();
+  WritePhotoSet(pairs, photos, /*with_pairs=*/true);
+  TrainerOptions options = Options("run");
+  options.num_iterations = 2;
+  options.appearance = 0.0;
+  options.data.validation_set_paths = {pairs};
+  Train(options, nullptr);
+  const auto with_set = Metrics(options.output_path);
+  TrainerOptions without = options;
+  without.output_path = (folder_ / "without").string();
+  without.data.validation_set_paths.clear();
+  Train(without, nullptr);
+  const auto without_set = Metrics(without.output_path);
+  // The same training, another validation.
+  EXPECT_EQ(with_set.at(0), without_set.at(0));
+  EXPECT_NE(with_set.at(1).at("validation"),
+            without_set.at(1).at("validation"));
+  const auto metadata =
+      ReadSafetensors(
+          (fs::path(options.output_path) / "compact_fine.safetensors").string())
+          .metadata;
+  EXPECT_NEAR(std::stod(metadata.at("validation_nre")),
+              ValidationLoss(with_set.at(1)),
+              1e-6);
+  EXPECT_EQ(metadata.at("architecture"), "1");
+
+  // Nothing of it may be trained on.
+  options.output_path = (folder_ / "both").string();
+  options.data.set_paths = {pairs};
+  ExpectRefusal(options, "which is trained on, too");
+  const std::string copy = (folder_ / "photos.safetensors").string();
+  WritePhotoSet(copy, {photos[1]}, /*with_pairs=*/false);
+  options.data.set_paths = {copy};
+  ExpectRefusal(options, "which is trained on, too");
+  options.data.set_paths.clear();
+  options.data.validation_set_paths = {copy};
+  ExpectRefusal(options, "has no pairs");
+  options.data.validation_set_paths = {"/no_set.safetensors"};
+  ExpectRefusal(options, "no_set");
+  EXPECT_FALSE(fs::exists(folder_ / "both"));
+}
+
 TEST_F(TrainerProcessTest, OptionsAreChecked) {
   const std::string none = "--output_path " + (folder_ / "none").string() + " ";
   ExpectBadUsage("", "--output_path");
@@ -645,6 +833,92 @@ TEST_F(TrainerProcessTest, LearnsWithinAMinute) {
     EXPECT_GT(quality.at("hits"), 0.1);
   }
 }
+
+// From photographs alone, in a minute.
+TEST_F(DistillationTest, LearnsFromATeacherWithinAMinute) {
+  const std::string set = (folder_ / "photos.safetensors").string();
+  WritePhotoSet(set, TexturedPhotos(24, 160, 160), /*with_pairs=*/false);
+  const Outcome outcome =
+      Run(std::string(NRE_TRAINER) +
+          " --network compact_coarse --teacher compact --distillation_weight 1 "
+          "--output_path " +
+          (folder_ / "run").string() + " --training_set_path " + set +
+          " --image_size 96 --batch_size 4 --num_points 48 --num_iterations "
+          "150 --log_every 10 --learning_rate 2e-3 --num_warmup_iterations 20 "
+          "--appearance 0.3 --num_validation_batches 2 --num_threads 1 "
+          "--device cpu");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const std::vector<Json> metrics = Metrics(folder_ / "run");
+  const double untrained = metrics.front().at("loss");
+  // The last line is a validation.
+  const double trained = metrics.at(metrics.size() - 2).at("loss");
+  const double uninformed = std::log(12.0 * 12.0);
+  EXPECT_LT(trained, 0.75 * untrained);
+  EXPECT_LT(trained, 0.75 * uninformed);
+}
+
+TEST_F(DistillationTest, TheExecutableTakesItsOptions) {
+  const std::string set = PhotoSet();
+  const std::string none = "--output_path " + (folder_ / "none").string() + " ";
+  ExpectBadUsage(none + "--teacher compact,alike --training_set_path " + set,
+                 "--teacher_weights_path");
+  ExpectBadUsage(none + "--teacher compact --teacher_weights_path a,b",
+                 "1 teachers and 2 folders");
+  ExpectBadUsage(none + "--validation_set_path /no_set", "/no_set");
+  // Interrupted while the teacher is busy.
+  WriteWeights(folder_ / "weights", "1");
+  const std::string more =
+      "--teacher compact,compact_2s " +
+      ("--teacher_weights_path ," + (folder_ / "weights").string()) +
+      " --training_set_path " + set;
+  const fs::path cache = folder_ / "run" / "teacher_cache";
+  const Outcome interrupted = Run(Command("run", more, 2), SIGINT, [&](pid_t) {
+    return fs::exists(cache / "000000.safetensors");
+  });
+  EXPECT_EQ(interrupted.exit_code, 3) << interrupted.output;
+  const size_t num_files = Contents(cache).size();
+  EXPECT_LT(num_files, 10);
+  const Outcome rest = Run(Command("run", more, 2));
+  EXPECT_EQ(rest.exit_code, 0) << rest.output;
+  EXPECT_EQ(Contents(cache).size(), 10);
+  EXPECT_THAT(rest.output, HasSubstr("teachers: 10/10 photographs"));
+}
+
+#ifdef NRE_EXECUTABLE
+// A folder of pictures, of which one cannot be read.
+TEST_F(DistillationTest, AFolderOfPhotographsIsEnough) {
+  const fs::path pictures = folder_ / "pictures" / "below";
+  fs::create_directories(pictures);
+  int index = 0;
+  for (const torch::Tensor& photo : TexturedPhotos(5, 96, 128)) {
+    WriteFile(pictures / (std::to_string(index++) + ".ppm"),
+              "P6\n128 96\n255\n" +
+                  std::string(static_cast<const char*>(photo.data_ptr()),
+                              photo.numel()));
+  }
+  WriteFile(pictures / "broken.jpg", "no picture");
+  const std::string more = "--teacher compact --image_path " +
+                           pictures.parent_path().string() +
+                           " --distillation_weight 1";
+  const Outcome outcome = Run(Command("run", more, 2));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("broken.jpg"));
+  EXPECT_THAT(outcome.output, HasSubstr("left out"));
+  // The same command again has nothing to do.
+  const auto weights = ReadFile(folder_ / "run" / "compact_fine.safetensors");
+  EXPECT_EQ(Run(Command("run", more, 2)).exit_code, 0);
+  EXPECT_TRUE(ReadFile(folder_ / "run" / "compact_fine.safetensors") ==
+              weights);
+
+  fs::remove_all(pictures);
+  fs::create_directories(pictures);
+  WriteFile(pictures / "broken.jpg", "no picture");
+  const Outcome unreadable = Run(Command("other", more, 2));
+  EXPECT_EQ(unreadable.exit_code, 1) << unreadable.output;
+  EXPECT_THAT(unreadable.output,
+              AllOf(HasSubstr("broken.jpg"), HasSubstr("cannot be packed")));
+}
+#endif
 
 TEST_F(TrainerProcessTest, TwoDoNotWriteToOneFolder) {
   const auto run_second = [&](pid_t) {
