@@ -20,12 +20,14 @@ constexpr double kNoTruncation = std::numeric_limits<double>::infinity();
 
 // What a point's loss is made of: sum_k weights_k f(-ln C(cells_k)).
 struct Target {
-  // [B, N, K], int64, of the first level; undefined: all, so that K = H W.
+  // [B, N, K], int64, of the first level; [0]: all, so that K = H W. (LibTorch
+  // 1.13 takes no undefined tensors through a function of its own.)
   Tensor cells;
   Tensor weights;  // [B, N, K]
 
+  bool OfAllCells() const { return cells.dim() == 1; }
   Target Narrow(int64_t begin, int64_t num) const {
-    return {cells.defined() ? cells.narrow(1, begin, num) : cells,
+    return {OfAllCells() ? cells : cells.narrow(1, begin, num),
             weights.narrow(1, begin, num)};
   }
 };
@@ -74,7 +76,7 @@ Tensor WeightedLosses(at::TensorList descriptors,
   const Tensor logits = Logits(descriptors, features);
   const Tensor losses =
       logits.logsumexp(2, /*keepdim=*/true) -
-      (target.cells.defined() ? logits.gather(2, target.cells) : logits);
+      (target.OfAllCells() ? logits : logits.gather(2, target.cells));
   return (target.weights * cell_loss(losses)).sum(2);
 }
 
@@ -261,8 +263,9 @@ Tensor MapCrossEntropyLoss(const Tensor& descriptors,
                            const CorrespondenceLossOptions& options) {
   TORCH_CHECK(targets.size(2) == features.size(2) * features.size(3),
               "expected targets of as many cells as the features have");
+  const Tensor all_cells = torch::empty({0}, torch::kInt64);
   return Losses(
-      {descriptors}, {features}, {Tensor(), targets}, CellLoss(), options);
+      {descriptors}, {features}, {all_cells, targets}, CellLoss(), options);
 }
 
 }  // namespace nre
