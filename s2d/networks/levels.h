@@ -47,9 +47,8 @@ inline std::vector<NetworkLevel> NetworkLevels(const std::string& network) {
 // The version of a network's architecture, which nre_trainer writes into the
 // header of weights as `architecture`; weights of another are refused. To be
 // raised when weights of before would fit but mean something else.
-inline const char* ArchitectureVersion(const std::string& network) {
-  static_cast<void>(network);  // none was changed yet
-  return "1";
+inline const char* ArchitectureVersion(const std::string& /*network*/) {
+  return "1";  // none was changed yet
 }
 
 }  // namespace nre

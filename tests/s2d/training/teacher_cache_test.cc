@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "nre/error.h"
+#include "tests/s2d/training/folder_contents.h"
 #include "tests/s2d/training/photo_sets.h"
 
 namespace nre {
@@ -27,17 +28,6 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 using torch::Tensor;
 using Photos = std::vector<TrainingPhoto>;
-
-std::map<std::string, std::string> Contents(const fs::path& folder) {
-  std::map<std::string, std::string> contents;
-  if (!fs::exists(folder)) return contents;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    std::ifstream stream(entry.path(), std::ios::binary);
-    contents[entry.path().filename().string()] = {
-        std::istreambuf_iterator<char>(stream), {}};
-  }
-  return contents;
-}
 
 int64_t NumBytes(const fs::path& folder) {
   int64_t bytes = 0;

@@ -26,6 +26,7 @@
 #include "nre/error.h"
 #include "s2d/networks/module.h"
 #include "s2d/training/tensor_files.h"
+#include "tests/s2d/training/folder_contents.h"
 #include "tests/s2d/training/photo_sets.h"
 
 namespace nre {
@@ -37,22 +38,8 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 using Json = nlohmann::json;
 
-std::string ReadFile(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
 void WriteFile(const fs::path& path, const std::string& content) {
   std::ofstream(path, std::ios::binary) << content;
-}
-
-// All that is in a folder, by name.
-std::map<std::string, std::string> Contents(const fs::path& folder) {
-  std::map<std::string, std::string> contents;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    contents[entry.path().filename().string()] = ReadFile(entry.path());
-  }
-  return contents;
 }
 
 // The lines of metrics.jsonl, but for how fast they came.
