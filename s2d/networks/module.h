@@ -30,6 +30,14 @@ class NetworkModule : public torch::nn::Module {
 
   // The smallest height and width for which every layer has an output.
   virtual int MinImageSize() const = 0;
+
+  // Whether bfloat16 is precise enough where the processor has it. Images come
+  // in single precision nevertheless.
+  virtual bool TakesBfloat16() const { return false; }
+
+  // Makes inference faster, once and for all: there is no training afterwards,
+  // and parameters are no longer those of the weights.
+  virtual void Fold() {}
 };
 
 struct AlikeOptions {

@@ -62,6 +62,37 @@ torch::Tensor Pixels(const Image& image) {
          255.0f;
 }
 
+// Whether convolutions in bfloat16 are faster than in single precision: the
+// processor has instructions for them, and oneDNN was not told otherwise.
+bool HasFastBfloat16() {
+#if defined(__x86_64__)
+  static const bool has = [] {
+    if (!__builtin_cpu_supports("avx512bf16")) return false;
+    const torch::InferenceMode guard;
+    const auto ones = [](at::IntArrayRef shape) {
+      return torch::ones(shape, torch::kBFloat16)
+          .contiguous(torch::MemoryFormat::ChannelsLast);
+    };
+    try {
+      torch::conv2d(ones({1, 16, 32, 32}), ones({16, 16, 3, 3}));
+    } catch (const std::exception&) {
+      return false;
+    }
+    return true;
+  }();
+  return has;
+#else
+  return false;
+#endif
+}
+
+// What a module computes in on `device`.
+torch::Dtype Precision(const NetworkModule& module, torch::Device device) {
+  if (device.is_cuda()) return torch::kFloat16;
+  return module.TakesBfloat16() && HasFastBfloat16() ? torch::kBFloat16
+                                                     : torch::kFloat32;
+}
+
 class LibTorchNetwork : public Network {
  public:
   LibTorchNetwork(const NetworkOptions& options,
@@ -103,14 +134,11 @@ class LibTorchNetwork : public Network {
   }
 
  private:
-  static torch::Dtype Precision(torch::Device device) {
-    return device.is_cuda() ? torch::kFloat16 : torch::kFloat32;
-  }
-
   std::shared_ptr<NetworkModule> Load(torch::Device device) const {
     auto module = load_();
     module->eval();
-    module->to(device, Precision(device));
+    module->Fold();
+    module->to(device, Precision(*module, device));
     UseChannelsLast(module.get());
     return module;
   }
@@ -120,7 +148,8 @@ class LibTorchNetwork : public Network {
                                  torch::Device device) const {
     const torch::InferenceMode guard;
     const torch::Tensor input =
-        module->NormalizedImages(Pixels(image)).to(device, Precision(device));
+        module->NormalizedImages(Pixels(image))
+            .to(device, device.is_cuda() ? torch::kFloat16 : torch::kFloat32);
     std::vector<NetworkOutput> outputs;
     for (const torch::Tensor& tensor : module->Forward(input)) {
       outputs.push_back(ToOutput(tensor));

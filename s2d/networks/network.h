@@ -33,7 +33,9 @@ struct NetworkOptions {
   // Safetensors file with its weights.
   std::string weights_path;
 
-  // A GPU computes in half precision, the CPU in single precision.
+  // A GPU computes in half precision, the CPU in single precision, or, where
+  // the processor has the instructions and the network allows for it, in
+  // bfloat16.
   Device device = Device::kAuto;
 };
 

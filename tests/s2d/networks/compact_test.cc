@@ -69,6 +69,39 @@ TEST_P(CompactTest, ImagesOfABatchDoNotMeet) {
                               1e-3));
 }
 
+// What inference makes of a network is the same function.
+TEST_P(CompactTest, FoldingChangesNothing) {
+  const Tensor images = Images();
+  const Tensor before = Features(images);
+  module_->Fold();
+  for (const auto& item : module_->named_buffers()) {
+    ADD_FAILURE() << item.key() << " is left of the batch normalisation";
+  }
+  EXPECT_TRUE(torch::allclose(before, Features(images), 1e-3, 1e-4));
+}
+
+// Where there are no instructions for it, too.
+TEST_P(CompactTest, Bfloat16IsPreciseEnough) {
+  EXPECT_TRUE(module_->TakesBfloat16());
+  const Tensor images = Images();
+  const Tensor before = Features(images);
+  module_->Fold();
+  module_->to(torch::kBFloat16);
+  UseChannelsLast(module_.get());
+  Tensor after;
+  try {
+    after = Features(images);
+  } catch (const c10::Error& error) {
+    GTEST_SKIP() << "oneDNN has no bfloat16 here: "
+                 << error.what_without_backtrace();
+  }
+  EXPECT_EQ(after.scalar_type(), torch::kBFloat16);
+  EXPECT_GT(torch::cosine_similarity(before, after.to(torch::kFloat32), 1)
+                .min()
+                .item<double>(),
+            0.999);
+}
+
 INSTANTIATE_TEST_SUITE_P(All,
                          CompactTest,
                          testing::Values("compact_coarse", "compact_fine"));
