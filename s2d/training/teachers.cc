@@ -87,19 +87,28 @@ Tensor MapPositions(const TeacherMap& map, const Tensor& positions) {
 
 Tensor SampleTeacher(const TeacherMap& map, const Tensor& positions) {
   const torch::Device device = positions.device();
-  const Tensor features = map.features.to(device, torch::kFloat32);
+  const Tensor cells = torch::nan_to_num(MapPositions(map, positions), 0.0);
+  // Only what is sampled is widened: positions are those of a part.
+  Tensor features = map.features;
+  for (const int64_t dim : {1, 2}) {
+    const int64_t last = features.size(dim) - 1;
+    Tensor along = cells.select(1, 2 - dim).clamp_(0.0, last);
+    if (along.numel() == 0) continue;
+    const auto first = static_cast<int64_t>(along.min().item<double>());
+    const auto end =
+        static_cast<int64_t>(std::ceil(along.max().item<double>())) + 1;
+    along.sub_(static_cast<double>(first));
+    features = features.narrow(dim, first, end - first);
+  }
+  features = features.to(device, torch::kFloat32);
   const auto steps = [&](int64_t dim) {
     return static_cast<double>(std::max<int64_t>(1, features.size(dim) - 1));
   };
   // From the first cell's centre, -1, to the last one's, 1.
   const Tensor grid =
-      torch::nan_to_num(MapPositions(map, positions) *
-                                torch::tensor({2.0 / steps(2), 2.0 / steps(1)},
-                                              torch::kFloat64)
-                                    .to(device) -
-                            1.0,
-                        0.0)
-          .clamp(-1.0, 1.0);
+      cells * torch::tensor({2.0 / steps(2), 2.0 / steps(1)}, torch::kFloat64)
+                  .to(device) -
+      1.0;
   constexpr int64_t kBilinear = 0, kBorder = 1;
   const Tensor samples =
       at::grid_sampler(features.unsqueeze(0),

@@ -630,9 +630,15 @@ TEST_F(DistillationTest, ACacheOfOtherTeachersIsRefused) {
 }
 
 TEST_F(DistillationTest, ResumesToTheSameLossesAndWeights) {
-  Train(TaughtOptions("once"), nullptr);
+  // Long enough to be interrupted on a machine that has much else to do.
+  const auto long_options = [&](const std::string& output) {
+    TrainerOptions options = TaughtOptions(output);
+    options.num_iterations = 30;
+    return options;
+  };
+  Train(long_options("once"), nullptr);
   // While the teachers are busy, and while the student is.
-  const TrainerOptions options = TaughtOptions("often");
+  const TrainerOptions options = long_options("often");
   const auto interrupt_at = [&](const fs::path& file) {
     std::atomic<bool> interrupted{false};
     std::thread watcher([&] {
