@@ -103,6 +103,17 @@ void FindSupportWithin(double radius,
                      m);
 }
 
+// Whether the flipped picture may fit better only since its pose is nearer to
+// the references' viewpoints.
+bool MayOnlyBeNearer(const ExplainedPose& flipped, const ExplainedPose& pose) {
+  const PoseEstimate& estimate = flipped.estimate;
+  return flipped.view_angle_deg < pose.view_angle_deg - kMinNearerAngleDeg &&
+         estimate.support.size() < kMaxNearerSupport * estimate.num_in_view &&
+         -estimate.log_false_alarms <
+             kMaxNearerEvidence * -pose.estimate.log_false_alarms &&
+         LogSignTest(flipped.gains, pose.gains) > kMaxLogSignTest;
+}
+
 }  // namespace
 
 bool IsInImage(const Camera& camera,
@@ -179,7 +190,8 @@ double LogFalseAlarms(int num_points, int num_support, double chance, int m) {
 BlockGains ExplainBlocks(const Camera& camera,
                          const std::vector<Eigen::Vector3d>& points_in_world,
                          const LossMaps& fine,
-                         const Rigid3d& cam_from_world) {
+                         const Rigid3d& cam_from_world,
+                         bool is_flipped) {
   constexpr int kNearCells = 3;
   struct Sum {
     double gain = 0.0;
@@ -198,7 +210,11 @@ BlockGains ExplainBlocks(const Camera& camera,
         gain = std::max(gain, fine.Weight(i, p + Eigen::Vector2d(dx, dy)));
       }
     }
-    Sum& sum = sums[BlockOf(p, kComparedCells)];
+    if (is_flipped) {
+      xy.x() = camera.Width() - xy.x();
+    }
+    Sum& sum =
+        sums[BlockOf(fine.geometry().map_from_image * xy, kComparedCells)];
     sum.gain += gain;
     ++sum.num_points;
   }
@@ -260,13 +276,41 @@ bool MayBeMirrored(const PoseEstimate& estimate) {
          estimate.support.size() < kMaxMirroredSupport * estimate.num_in_view;
 }
 
-void JudgeMirrored(const PoseEstimate& flipped, PoseEstimate* estimate) {
-  if (estimate->verdict == Verdict::kRegistered &&
-      flipped.verdict != Verdict::kFailed &&
-      flipped.log_false_alarms < estimate->log_false_alarms) {
-    estimate->Reject(Reason::kMirrored,
-                     "the picture is mirrored: flipped left to right, it fits "
-                     "the map better");
+double MedianViewAngleDeg(const Camera& camera,
+                          const std::vector<Eigen::Vector3d>& points_in_world,
+                          const std::vector<PointView>& views,
+                          const Rigid3d& cam_from_world) {
+  std::vector<double> angles;
+  Eigen::Vector2d xy;
+  for (size_t i = 0; i < points_in_world.size(); ++i) {
+    const Eigen::Vector3d& point = points_in_world[i];
+    if (IsInImage(camera, cam_from_world, point, &xy)) {
+      const double cosine =
+          ViewOfPoint(cam_from_world, point).ray.dot(views[i].ray);
+      angles.push_back(std::acos(std::clamp(cosine, -1.0, 1.0)));
+    }
+  }
+  if (angles.empty()) {
+    return 0.0;
+  }
+  const auto median = angles.begin() + angles.size() / 2;
+  std::nth_element(angles.begin(), median, angles.end());
+  return *median * 180.0 / M_PI;
+}
+
+bool FitsBetterFlipped(const PoseEstimate& flipped,
+                       const PoseEstimate& estimate) {
+  return estimate.verdict == Verdict::kRegistered &&
+         flipped.verdict != Verdict::kFailed &&
+         flipped.log_false_alarms < estimate.log_false_alarms;
+}
+
+void JudgeMirrored(const ExplainedPose& flipped, ExplainedPose* pose) {
+  if (FitsBetterFlipped(flipped.estimate, pose->estimate) &&
+      !MayOnlyBeNearer(flipped, *pose)) {
+    pose->estimate.Reject(Reason::kMirrored,
+                          "the picture is mirrored: flipped left to right, it "
+                          "fits the map better");
   }
 }
 

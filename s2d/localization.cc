@@ -1,5 +1,9 @@
 #include "s2d/localization.h"
 
+#include <algorithm>
+#include <memory>
+#include <utility>
+
 #include "nre/evidence.h"
 #include "nre/stopwatch.h"
 #include "s2d/coarse_maps.h"
@@ -111,6 +115,41 @@ PoseEstimate Search(const FeaturePreset& preset,
       inputs);
 }
 
+// The points that Localize() finds the pose with.
+DescribedPoints SearchedPoints(const DescribedPoints& points,
+                               size_t max_num_points,
+                               const ImageFeatures& query) {
+  return Subset(
+      points,
+      SpreadEvenly(points.size(), std::min(points.size(), max_num_points)),
+      query.coarse.channels,
+      query.fine.channels);
+}
+
+// The estimate with what JudgeMirrored() asks of it.
+ExplainedPose Explain(const FeaturePreset& preset,
+                      const ImageFeatures& query,
+                      const Camera& camera,
+                      const DescribedPoints& points,
+                      const PoseEstimate& estimate,
+                      bool is_flipped) {
+  const Rigid3d& pose = estimate.cam_from_world;
+  const CoarseMaps coarse = ComputeCoarseMaps(
+      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
+  const FineMaps source(
+      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
+      FineMapOptions());
+  const std::unique_ptr<LossMaps> fine =
+      source.Compute(ProjectAll(camera, points.xyz, pose));
+  ExplainedPose explained = {
+      estimate, ExplainBlocks(camera, points.xyz, *fine, pose, is_flipped)};
+  if (!points.views.empty()) {
+    explained.view_angle_deg =
+        MedianViewAngleDeg(camera, points.xyz, points.views, pose);
+  }
+  return explained;
+}
+
 // On small windows, since the pose is known to a fraction of a cell.
 void Refine(const FeaturePreset& preset,
             const ImageFeatures& query,
@@ -195,6 +234,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
 }
 
 void RejectMirrored(const FeaturePreset& preset,
+                    const ImageFeatures& features,
                     const std::function<ImageFeatures()>& flipped_features,
                     const Camera& camera,
                     const DescribedPoints& points,
@@ -209,16 +249,32 @@ void RejectMirrored(const FeaturePreset& preset,
   nre_options.method = EstimationMethod::kNre;
   // The evidence is that of the search.
   nre_options.max_num_refinement_points = 0;
-  JudgeMirrored(Localize(preset,
-                         flipped_features(),
-                         FlippedCamera(camera),
-                         points,
-                         nre_options,
-                         seed,
-                         nullptr,
-                         nullptr,
-                         priors),
-                estimate);
+  const ImageFeatures flipped = flipped_features();
+  const FlippedCamera flipped_camera(camera);
+  const PoseEstimate pose = Localize(preset,
+                                     flipped,
+                                     flipped_camera,
+                                     points,
+                                     nre_options,
+                                     seed,
+                                     nullptr,
+                                     nullptr,
+                                     priors);
+  if (!FitsBetterFlipped(pose, *estimate)) {
+    return;
+  }
+  const DescribedPoints some =
+      SearchedPoints(points, options.max_num_points, features);
+  ExplainedPose as_it_is =
+      Explain(preset, features, camera, some, *estimate, /*is_flipped=*/false);
+  JudgeMirrored(Explain(preset,
+                        flipped,
+                        CameraOf(flipped_camera, pose.correction),
+                        some,
+                        pose,
+                        /*is_flipped=*/true),
+                &as_it_is);
+  *estimate = std::move(as_it_is.estimate);
 }
 
 }  // namespace nre

@@ -1,11 +1,14 @@
 #include "s2d/localization.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "nre/evidence.h"
+#include "nre/point_view.h"
 #include "tests/testing/synthetic_features.h"
 
 namespace nre {
@@ -172,23 +175,37 @@ TEST(Localize, FailsWithoutPoints) {
   EXPECT_FALSE(estimate.reason.empty());
 }
 
-// A share of the points is seen where the picture shows them, the others where
-// the flipped picture does.
+// A share of the points is seen where the picture shows them, others where the
+// flipped picture does.
 class RejectMirroredTest : public testing::Test {
  protected:
   // `num_unexplained`: of the points in view, instead of those found.
+  // `nearer_deg`: from the pose, the flipped one is so far around the scene,
+  // where the points were seen from. `share_flipped`: the rest is seen nowhere.
   PoseEstimate Run(double share_as_it_is,
-                   std::optional<int> num_unexplained = {}) {
+                   std::optional<int> num_unexplained = {},
+                   double nearer_deg = 0.0,
+                   double share_flipped = 1.0) {
     Random random(5);
     const SyntheticQuery query(300, 30.0, &random);
     Example example(query, 0.0, &random);
     const Example flipped(query, 0.0, &random);
     const FlippedCamera camera(query.camera);
+    const Rigid3d flipped_pose =
+        AroundTheScene(nearer_deg) * query.cam_from_world;
     for (size_t i = 0; i < query.xys.size(); ++i) {
-      if (random.Uniform(0.0, 1.0) < share_as_it_is) continue;
+      example.points.views.push_back(
+          ViewOfPoint(flipped_pose, query.points[i]));
+      const double choice = random.Uniform(0.0, 1.0) - share_as_it_is;
       Eigen::Vector2d xy;
-      EXPECT_TRUE(
-          camera.Project(query.cam_from_world * query.points[i], &xy, nullptr));
+      if (choice < 0.0 ||
+          !IsInImage(camera, flipped_pose, query.points[i], &xy)) {
+        continue;
+      }
+      if (choice > share_flipped) {
+        xy << random.Uniform(0.0, SyntheticQuery::kWidth),
+            random.Uniform(0.0, SyntheticQuery::kHeight);
+      }
       flipped.features.coarse.Sample(xy, &example.points.coarse[64 * i]);
       flipped.features.fine.Sample(xy, &example.points.fine[16 * i]);
     }
@@ -200,6 +217,7 @@ class RejectMirroredTest : public testing::Test {
     num_extractions_ = 0;
     RejectMirrored(
         example.preset,
+        example.features,
         [&] {
           ++num_extractions_;
           return flipped.features;
@@ -213,6 +231,13 @@ class RejectMirroredTest : public testing::Test {
     return estimate;
   }
 
+  static Rigid3d AroundTheScene(double angle_deg) {
+    const Eigen::Vector3d middle(0.0, 0.0, 6.5);
+    const Eigen::Quaterniond rotation(
+        Eigen::AngleAxisd(angle_deg * M_PI / 180.0, Eigen::Vector3d::UnitY()));
+    return {rotation, middle - rotation * middle};
+  }
+
   int num_extractions_ = 0;
 };
 
@@ -222,6 +247,19 @@ TEST_F(RejectMirroredTest, RejectsWhatFitsBetterFlipped) {
   EXPECT_EQ(estimate.verdict, Verdict::kRejected);
   EXPECT_NE(estimate.reason.find("mirrored"), std::string::npos)
       << estimate.reason;
+}
+
+// As a right pose of a symmetric building does whose references are on the
+// other side.
+TEST_F(RejectMirroredTest, KeepsWhatFitsBetterFlippedOnlyFromNearer) {
+  EXPECT_EQ(Run(0.36, {}, 0.0, 0.42).why, Reason::kMirrored);
+  const PoseEstimate estimate = Run(0.36, {}, 20.0, 0.42);
+  EXPECT_EQ(num_extractions_, 1);
+  EXPECT_EQ(estimate.verdict, Verdict::kRegistered) << estimate.reason;
+}
+
+TEST_F(RejectMirroredTest, RejectsWhatFitsFarBetterFlippedAndFromNearer) {
+  EXPECT_EQ(Run(0.25, {}, 20.0).why, Reason::kMirrored);
 }
 
 TEST_F(RejectMirroredTest, KeepsWhatFitsBetterAsItIs) {
