@@ -437,13 +437,19 @@ SparseLossMaps::SparseLossMaps(const Geometry& geometry)
 }
 
 void SparseLossMaps::AddPoint(const float* weights) {
+  // The informative cells of a row, gathered without a branch: which ones are
+  // cannot be predicted.
+  std::vector<uint16_t> xs(geometry_.width);
+  std::vector<float> kept(geometry_.width);
   for (int y = 0; y < geometry_.height; ++y, weights += geometry_.width) {
+    int num = 0;
     for (int x = 0; x < geometry_.width; ++x) {
-      if (weights[x] > 0.0f) {
-        xs_.push_back(static_cast<uint16_t>(x));
-        weights_.push_back(weights[x]);
-      }
+      xs[num] = static_cast<uint16_t>(x);
+      kept[num] = weights[x];
+      num += weights[x] > 0.0f;
     }
+    xs_.insert(xs_.end(), xs.begin(), xs.begin() + num);
+    weights_.insert(weights_.end(), kept.begin(), kept.begin() + num);
     row_begins_.push_back(static_cast<uint32_t>(xs_.size()));
   }
   ++num_points_;

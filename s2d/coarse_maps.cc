@@ -1,9 +1,11 @@
 #include "s2d/coarse_maps.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include <cblas.h>
+
+#include "s2d/correlation.h"
+#include "s2d/window.h"
 
 namespace nre {
 namespace {
@@ -12,24 +14,10 @@ namespace {
 // its result to stay in the cache.
 constexpr int kTileSize = 32;
 
-// ln sum exp of logits.
-float LogSumExp(const float* logits, int size) {
-  const float maximum = *std::max_element(logits, logits + size);
-  double sum = 0.0;
-  for (int i = 0; i < size; ++i) {
-    // Below, a cell adds less than float's precision to the sum of them all.
-    const float difference = logits[i] - maximum;
-    if (difference > -30.0f) {
-      sum += std::exp(difference);
-    }
-  }
-  return maximum + static_cast<float>(std::log(sum));
-}
-
 // Turns logits into ln|Omega^| - L = max(0, ln|Omega^| + ln C), in place;
 // returns their ln sum exp.
 float TruncatedSoftmax(float log_categories, int size, float* logits) {
-  const float log_sum_exp = LogSumExp(logits, size);
+  const float log_sum_exp = static_cast<float>(LogSumExp(logits, size));
   const float shift = log_categories - log_sum_exp;
   for (int i = 0; i < size; ++i) {
     logits[i] = std::max(0.0f, logits[i] + shift);
@@ -120,6 +108,21 @@ CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
     }
   }
   return result;
+}
+
+std::vector<float> CoarseLogSumExps(const std::vector<float>& descriptors,
+                                    const FusedDescriptors& rows,
+                                    const FeatureMap& features,
+                                    float softmax_scale) {
+  if (rows.fusion == Fusion::kMax) {
+    return ComputeCoarseMaps(descriptors, rows, features, softmax_scale)
+        .log_sum_exps;
+  }
+  return SummarizeCorrelations(descriptors.data(),
+                               descriptors.size() / features.channels,
+                               features,
+                               {softmax_scale})
+      .log_sum_exps;
 }
 
 }  // namespace nre

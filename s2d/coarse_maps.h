@@ -29,4 +29,11 @@ CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
                              const FeatureMap& features,
                              float softmax_scale);
 
+// CoarseMaps::log_sum_exps of the same, without keeping maps, which are large:
+// all that fine maps need once the pose is known.
+std::vector<float> CoarseLogSumExps(const std::vector<float>& descriptors,
+                                    const FusedDescriptors& rows,
+                                    const FeatureMap& features,
+                                    float softmax_scale);
+
 }  // namespace nre

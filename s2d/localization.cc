@@ -159,12 +159,15 @@ void Refine(const FeaturePreset& preset,
             PoseEstimate* estimate) {
   FineMapOptions options;
   options.window_size = 32;
-  const CoarseMaps coarse = ComputeCoarseMaps(
+  const std::vector<float> log_sum_exps = CoarseLogSumExps(
       points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
-  const FineMaps fine(
-      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps), options);
-  RefineOnMorePoints(
-      ProblemOf(preset, camera, points, coarse.maps, fine, priors), estimate);
+  const FineMaps fine(InputsOfFineMaps(preset, query, points, log_sum_exps),
+                      options);
+  // Not looked at.
+  const SparseLossMaps coarse(
+      {query.coarse.width, query.coarse.height, query.coarse.map_from_image});
+  RefineOnMorePoints(ProblemOf(preset, camera, points, coarse, fine, priors),
+                     estimate);
 }
 
 }  // namespace

@@ -19,26 +19,36 @@ double CellOverlap(int cell, double begin, double end) {
 // A window without any cell in the map.
 constexpr int kOutside = std::numeric_limits<int>::min() / 2;
 
-// Sum of exp(logit - maximum).
+// Sum of exp(logit - maximum), of floats that are added up in short blocks.
 NRE_VECTOR_CLONES double SumExp(const float* logits,
                                 size_t num,
                                 float maximum) {
-  constexpr double kMin = -700.0;  // of Exp()
-  Double8 sums = {};
+  constexpr float kMin = -87.0f;  // of Exp()
+  constexpr size_t kBlockSize = 64 * kFloatVectorSize;
+  double sum = 0.0;
   size_t i = 0;
-  for (; i + kVectorSize <= num; i += kVectorSize) {
-    Double8 exponents, terms;
-    LoadFloats(logits + i, &exponents);
-    exponents -= maximum;
-    exponents = exponents < kMin ? kMin : exponents;
-    Exp(exponents, &terms);
-    sums += terms;
+  while (i + kFloatVectorSize <= num) {
+    const size_t end = std::min(num, i + kBlockSize);
+    Float16 sums = {};
+    for (; i + kFloatVectorSize <= end; i += kFloatVectorSize) {
+      Float16 exponents, terms;
+      Load(logits + i, &exponents);
+      exponents -= maximum;
+      exponents = exponents < kMin ? kMin : exponents;
+      Exp(exponents, &terms);
+      sums += terms;
+    }
+    sum += Sum(sums);
   }
-  double sum = Sum(sums);
-  for (; i < num; ++i) {
-    sum += std::exp(static_cast<double>(logits[i]) - maximum);
-  }
+  for (; i < num; ++i) sum += std::exp(logits[i] - maximum);
   return sum;
+}
+
+NRE_VECTOR_CLONES float MaxOf(const float* values, size_t num) {
+  float max = values[0];
+#pragma omp simd reduction(max : max)
+  for (size_t i = 0; i < num; ++i) max = values[i] > max ? values[i] : max;
+  return max;
 }
 
 }  // namespace
@@ -82,7 +92,7 @@ void Correlate(const float* descriptor,
 }
 
 double LogSumExp(const float* logits, size_t num) {
-  const float maximum = *std::max_element(logits, logits + num);
+  const float maximum = MaxOf(logits, num);
   return maximum + std::log(SumExp(logits, num, maximum));
 }
 

@@ -190,6 +190,25 @@ TEST(ComputeCoarseMaps, ZeroDescriptorsSayNothing) {
                    kScale);
 }
 
+TEST(CoarseLogSumExps, AreThoseOfTheMaps) {
+  Random random(8);
+  const FeatureMap features = Features(&random);
+  for (const Fusion fusion : {Fusion::kMean, Fusion::kMax, Fusion::kSum}) {
+    const FusedDescriptors rows =
+        fusion == Fusion::kMean ? FusedDescriptors() : RaggedRows(fusion, 13);
+    const std::vector<float> descriptors = RandomDescriptors(
+        rows.begins.empty() ? 65 : rows.begins.back(), kChannels, &random);
+    const std::vector<float> expected =
+        ComputeCoarseMaps(descriptors, rows, features, kScale).log_sum_exps;
+    const std::vector<float> actual =
+        CoarseLogSumExps(descriptors, rows, features, kScale);
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_NEAR(actual[i], expected[i], 1e-6 * kScale);
+    }
+  }
+}
+
 TEST(ComputeCoarseMaps, NoPointsNoMaps) {
   Random random(5);
   const CoarseMaps maps = ComputeCoarseMaps({}, {}, Features(&random), kScale);
