@@ -121,4 +121,33 @@ NRE_ALWAYS_INLINE void Exp(const Float16& x, Float16* result) {
   *result = sum * power;
 }
 
+// ln x for normal x > 0, to about 1e-7 or, of |ln x| > 1, 1e-7 of its value.
+//
+// x = 2^n (1 + f) with 1 + f within a factor sqrt(2) of 1, and the polynomial
+// of the Cephes library's logf().
+NRE_ALWAYS_INLINE void Log(const Float16& x, Float16* result) {
+  constexpr int32_t kSqrtHalf = 0x3f3504f3;  // the bits of sqrt(1 / 2)
+  constexpr float kLn2High = 0x1.63p-1f;
+  constexpr float kLn2Low = -0x1.bd0106p-13f;
+  Int16x32 bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  bits -= kSqrtHalf;
+  const Float16 n = __builtin_convertvector(bits >> 23, Float16);
+  bits = (bits & 0x007fffff) + kSqrtHalf;
+  Float16 f;
+  std::memcpy(&f, &bits, sizeof(f));
+  f -= 1.0f;
+  Float16 sum = f * 7.0376836292e-2f - 1.1514610310e-1f;
+  sum = sum * f + 1.1676998740e-1f;
+  sum = sum * f - 1.2420140846e-1f;
+  sum = sum * f + 1.4249322787e-1f;
+  sum = sum * f - 1.6668057665e-1f;
+  sum = sum * f + 2.0000714765e-1f;
+  sum = sum * f - 2.4999993993e-1f;
+  sum = sum * f + 3.3333331174e-1f;
+  const Float16 square = f * f;
+  *result =
+      n * kLn2High + (f + (f * square * sum - 0.5f * square + n * kLn2Low));
+}
+
 }  // namespace nre

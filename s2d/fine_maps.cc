@@ -2,19 +2,67 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
+#include <cstring>
+#include <tuple>
 
+#include "nre/vector_math.h"
 #include "s2d/window.h"
 
 namespace nre {
 namespace {
 
-// ln|Omega^| - L for ln|Omega^| + ln C = `gain`, with C mixed with a uniform
-// share of `wrong_share`.
-float MixedWeight(float gain, float wrong_share) {
-  return gain > 0.0f
-             ? std::log((1.0f - wrong_share) * std::exp(gain) + wrong_share)
-             : 0.0f;
+// Adds `share` of ln|Omega^| - L for ln|Omega^| + ln C = logit + shift, with C
+// mixed with a uniform share of `wrong_share`, to the weights.
+NRE_ALWAYS_INLINE void AddMixed(const Float16& logits,
+                                float shift,
+                                float wrong_share,
+                                float share,
+                                Float16* weights) {
+  Float16 gains = logits + shift;
+  gains = gains > 0.0f ? gains : 0.0f;
+  Exp(gains, &gains);
+  gains = (1.0f - wrong_share) * gains + wrong_share;
+  Log(gains, &gains);
+  *weights += share * gains;
+}
+
+// The same of `num` cells.
+NRE_VECTOR_CLONES void AddMixedWeights(const float* logits,
+                                       int num,
+                                       float shift,
+                                       float wrong_share,
+                                       float share,
+                                       float* weights) {
+  Float16 some, sums;
+  int i = 0;
+  for (; i + kFloatVectorSize <= num; i += kFloatVectorSize) {
+    Load(logits + i, &some);
+    Load(weights + i, &sums);
+    AddMixed(some, shift, wrong_share, share, &sums);
+    std::memcpy(weights + i, &sums, sizeof(sums));
+  }
+  if (i < num) {
+    const size_t bytes = sizeof(float) * (num - i);
+    some = sums = Float16{};
+    std::memcpy(&some, logits + i, bytes);
+    std::memcpy(&sums, weights + i, bytes);
+    AddMixed(some, shift, wrong_share, share, &sums);
+    std::memcpy(weights + i, &sums, bytes);
+  }
+}
+
+// Points by where their windows are: neighbours read the same features, which
+// are then in the cache.
+std::vector<size_t> ByPlace(const std::vector<Eigen::Vector2i>& origins,
+                            int size) {
+  std::vector<std::tuple<int, int, size_t>> places;
+  for (size_t i = 0; i < origins.size(); ++i) {
+    places.emplace_back(origins[i].y() / size, origins[i].x(), i);
+  }
+  std::sort(places.begin(), places.end());
+  std::vector<size_t> order;
+  for (const auto& place : places) order.push_back(std::get<2>(place));
+  return order;
 }
 
 }  // namespace
@@ -36,7 +84,7 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
   const float wrong_share = static_cast<float>(options_.wrong_share);
 
   std::vector<float> logits, other_logits;
-  for (size_t i = 0; i < origins.size(); ++i) {
+  for (const size_t i : ByPlace(origins, size)) {
     const Eigen::Vector2i& origin = origins[i];
     const Window window(origin, size, features);
     if (window.IsEmpty()) {
@@ -84,9 +132,8 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
                    (window.x - origin.x());
       const float* logit = logits.data();
       for (int y = 0; y < window.height; ++y, row += size) {
-        for (int x = 0; x < window.width; ++x) {
-          row[x] += share * MixedWeight(*logit++ + shift, wrong_share);
-        }
+        AddMixedWeights(logit, window.width, shift, wrong_share, share, row);
+        logit += window.width;
       }
     }
   }

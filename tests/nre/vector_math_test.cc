@@ -75,6 +75,37 @@ TEST(VectorMath, ExpOfFloats) {
   }
 }
 
+NRE_VECTOR_CLONES void LogSixteen(const float* x, float* result) {
+  Float16 vector;
+  Load(x, &vector);
+  Log(vector, &vector);
+  std::memcpy(result, &vector, sizeof(vector));
+}
+
+TEST(VectorMath, LogOfFloats) {
+  Random random(1);
+  float x[kFloatVectorSize], result[kFloatVectorSize];
+  // Of 1 + t and of exp(t), |t| up to the range.
+  for (const double range : {1e-6, 1e-3, 0.5, 1.0, 20.0, 87.0}) {
+    for (int i = 0; i < 2000; ++i) {
+      for (float& value : x) {
+        const double t = random.Uniform(-range, range);
+        value = static_cast<float>(range < 1.0 ? 1.0 + t : std::exp(t));
+      }
+      LogSixteen(x, result);
+      for (int k = 0; k < kFloatVectorSize; ++k) {
+        const double expected = std::log(static_cast<double>(x[k]));
+        EXPECT_NEAR(
+            result[k], expected, 1.2e-7 * std::max(1.0, std::abs(expected)))
+            << x[k];
+      }
+    }
+  }
+  std::fill(x, x + kFloatVectorSize, 1.0f);
+  LogSixteen(x, result);
+  EXPECT_EQ(result[3], 0.0f);
+}
+
 TEST(VectorMath, SumAndMaxOfFloats) {
   float x[kFloatVectorSize];
   for (int i = 0; i < kFloatVectorSize; ++i) {
