@@ -6,21 +6,26 @@
 #include <utility>
 
 #include "nre/error.h"
+#include "nre/vector_math.h"
 
 namespace nre {
 namespace {
 
-// Scales `num` channels of every cell, from `first` on, to this norm; zero
-// remains zero.
+// Scales `num` values to this norm; zero remains zero.
+NRE_VECTOR_CLONES void Normalize(int num, float norm, float* values) {
+  float squared_norm = 0.0f;
+#pragma omp simd reduction(+ : squared_norm)
+  for (int c = 0; c < num; ++c) squared_norm += values[c] * values[c];
+  const float scale =
+      squared_norm > 0.0f ? norm / std::sqrt(squared_norm) : 0.0f;
+#pragma omp simd
+  for (int c = 0; c < num; ++c) values[c] *= scale;
+}
+
+// The same of channels of every cell, from `first` on.
 void NormalizeCells(int first, int num, float norm, FeatureMap* map) {
   for (size_t i = first; i < map->data.size(); i += map->channels) {
-    float squared_norm = 0.0f;
-    for (int c = 0; c < num; ++c) {
-      squared_norm += map->data[i + c] * map->data[i + c];
-    }
-    const float scale =
-        squared_norm > 0.0f ? norm / std::sqrt(squared_norm) : 0.0f;
-    for (int c = 0; c < num; ++c) map->data[i + c] *= scale;
+    Normalize(num, norm, &map->data[i]);
   }
 }
 
