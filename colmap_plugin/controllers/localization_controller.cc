@@ -500,10 +500,20 @@ void LocalizationController::EstimateWith(const Priors& priors,
     return ImageFeatures{preset_.coarse->Extract(picture, view.coarse_scale),
                          preset_.fine->Extract(picture, view.fine_scale)};
   };
-  ImageFeatures features = extract(image);
-  result->features_ms += stopwatch.LapMs();
+  // Of the view. Extracted when they are needed: they are large, and references
+  // are described by networks that need much memory, too.
+  ImageFeatures features;
+  bool have_features = false;
+  const auto need_features = [&] {
+    if (have_features) return;
+    features = {};
+    features = extract(image);
+    have_features = true;
+    result->features_ms += stopwatch.LapMs();
+  };
 
   if (!references->given && references->image_ids.empty()) {
+    need_features();
     references->image_ids = ChooseReferences(
         features, *camera, priors, query.name, view, seed, &result->warnings);
     result->references_chosen = true;
@@ -521,8 +531,10 @@ void LocalizationController::EstimateWith(const Priors& priors,
   const auto look = [&](const NreEstimationOptions& estimation,
                         const Priors& all_priors,
                         const PartChoice& choice = PartChoice()) {
+    if (view.shows_part) need_features();
     points = Describe(image_ids, features, *camera, view, choice, result);
     result->describe_references_ms += stopwatch.LapMs();
+    need_features();
     double coarse_maps_ms = 0.0;
     result->estimate = Localize(preset_,
                                 features,
@@ -546,8 +558,7 @@ void LocalizationController::EstimateWith(const Priors& priors,
       priors_of_look.focal_length->found = true;
       adopt_intrinsics();
       view = ViewOf(*camera, image_ids);
-      features = extract(image);
-      result->features_ms += stopwatch.LapMs();
+      have_features = false;
     }
   }
   if (!priors.focal_length || priors_of_look.focal_length->found) {
@@ -558,6 +569,7 @@ void LocalizationController::EstimateWith(const Priors& priors,
       !view.shows_part) {
     // Noise and blur spare larger structures. A small query has none.
     view = WithCoarserDetails(view);
+    features.fine = {};
     features.fine = preset_.fine->Extract(image, view.fine_scale);
     result->features_ms += stopwatch.LapMs();
     look(options_.estimation, priors_of_look);

@@ -114,8 +114,9 @@ class LocalizationController {
     const Rigid3d* cam_from_world = nullptr;  // if not null: what it shows
   };
 
-  // Of all of the reference or, if the query shows only a part, of parts. None
-  // if it does not show what the pose shows.
+  // Of all of the reference or, if the query shows only a part, of parts: only
+  // then are its features looked at. None if it does not show what the pose
+  // shows.
   std::vector<std::shared_ptr<const ReferenceDescription>> Describe(
       colmap::image_t image_id,
       const ImageFeatures& features,

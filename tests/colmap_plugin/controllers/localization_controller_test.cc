@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,6 +13,7 @@
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
 #include "colmap_plugin/controllers/parallel.h"
+#include "s2d/image.h"
 #include "tests/colmap_plugin/plugin_testing.h"
 
 namespace nre {
@@ -81,6 +84,44 @@ TEST_F(LocalizationControllerTest, WithGivenReferences) {
   EXPECT_THAT(results[0].references, ElementsAre("r1.png", "r0.png"));
   EXPECT_FALSE(results[0].references_chosen);
   EXPECT_THAT(results[0].warnings, IsEmpty());
+}
+
+// Keeps the pictures that are looked at, in their order.
+class RecordingExtractor : public FeatureExtractor {
+ public:
+  RecordingExtractor(std::unique_ptr<FeatureExtractor> extractor,
+                     std::vector<Image>* pictures)
+      : extractor_(std::move(extractor)), pictures_(pictures) {}
+
+  int Channels() const override { return extractor_->Channels(); }
+  double Stride() const override { return extractor_->Stride(); }
+  double MaxScale(int width, int height) const override {
+    return extractor_->MaxScale(width, height);
+  }
+  FeatureMap Extract(const Image& image, double scale) const override {
+    pictures_->push_back(image);
+    return extractor_->Extract(image, scale);
+  }
+
+ private:
+  std::unique_ptr<FeatureExtractor> extractor_;
+  std::vector<Image>* pictures_;
+};
+
+// So that the features of the query are not in memory meanwhile.
+TEST_F(LocalizationControllerTest, ReferencesAreDescribedBeforeTheQuery) {
+  std::vector<Image> pictures;
+  preset_.fine =
+      std::make_unique<RecordingExtractor>(std::move(preset_.fine), &pictures);
+  queries_.resize(1);
+  options_.num_threads = 1;
+  ExpectRight(Run({Given({2, 1})}));
+  std::vector<std::vector<uint8_t>> seen, expected;
+  for (const Image& picture : pictures) seen.push_back(picture.rgb);
+  for (const char* name : {"/r1.png", "/r0.png", "/q0.png"}) {
+    expected.push_back(ReadImage(scene_.image_path + name).rgb);
+  }
+  EXPECT_TRUE(seen == expected) << pictures.size() << " pictures";
 }
 
 // A fifth of the picture, or the whole one with a sixteenth of its pixels.
