@@ -276,6 +276,22 @@ bool MayBeMirrored(const PoseEstimate& estimate) {
          estimate.support.size() < kMaxMirroredSupport * estimate.num_in_view;
 }
 
+bool ExplainsMore(const PoseEstimate& other,
+                  const PoseEstimate& estimate,
+                  double num_std) {
+  if (other.verdict != Verdict::kRegistered &&
+      !(HasEvidence(other) && !HasEvidence(estimate))) {
+    return false;
+  }
+  const auto num_in_view = [](const PoseEstimate& e) {
+    return std::max(1.0, static_cast<double>(e.num_in_view));
+  };
+  const double n = num_in_view(other), m = num_in_view(estimate);
+  const double all = (other.support.size() + estimate.support.size()) / (n + m);
+  const double std = std::sqrt(all * (1.0 - all) * (1.0 / n + 1.0 / m));
+  return other.support.size() / n - estimate.support.size() / m > num_std * std;
+}
+
 double MedianViewAngleDeg(const Camera& camera,
                           const std::vector<Eigen::Vector3d>& points_in_world,
                           const std::vector<PointView>& views,

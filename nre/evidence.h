@@ -150,6 +150,19 @@ inline bool HasEvidence(const PoseEstimate& estimate) {
          estimate.log_false_alarms <= kMaxLogFalseAlarms;
 }
 
+// Whether `other`, an estimate of the same query with other points and more
+// unknowns, explains more of it: a share of what it has in view that is larger
+// by more than `num_std` standard deviations of the difference, and is
+// registered or at least the only one with evidence.
+bool ExplainsMore(const PoseEstimate& other,
+                  const PoseEstimate& estimate,
+                  double num_std);
+
+// By how many a lens that is not the one stated must explain more. A narrow
+// part of a picture fits many lenses nearly as well, with poses that are far
+// apart.
+constexpr double kMinLensGain = 3.0;
+
 // A registered pose is at least so certain: less is of no use. Standard
 // deviations, of all axes together.
 constexpr double kMaxRotationStdDeg = 1.0;

@@ -87,16 +87,6 @@ bool ContradictsStatement(Reason why) {
          why == Reason::kContradictsLens;
 }
 
-// Whether another estimate of a query, from other points, explains more of it.
-bool ExplainsMore(const PoseEstimate& other, const PoseEstimate& estimate) {
-  const auto support_share = [](const PoseEstimate& e) {
-    return e.support.size() / std::max(1.0, static_cast<double>(e.num_in_view));
-  };
-  return (other.verdict == Verdict::kRegistered ||
-          (HasEvidence(other) && !HasEvidence(estimate))) &&
-         support_share(other) > support_share(estimate);
-}
-
 // Whether the first says more about the query.
 bool IsBetter(const PoseEstimate& a, const PoseEstimate& b) {
   return std::tie(a.verdict, a.log_false_alarms) <
@@ -367,7 +357,9 @@ void LocalizationController::Estimate(const TurnedQuery& turned,
     } catch (const InputError&) {
       break;  // what was found before is the answer
     }
-    if (ExplainsMore(attempt.estimate, result->estimate)) {
+    if (ExplainsMore(attempt.estimate,
+                     result->estimate,
+                     attempt.lens_estimated ? kMinLensGain : 0.0)) {
       *result = attempt;
       *pictures = attempt_pictures;
     }

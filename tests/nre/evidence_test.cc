@@ -908,5 +908,28 @@ TEST(PoseCovariance, IsProportionalToItsFactor) {
   EXPECT_TRUE(covariance(2.5).isApprox(2.5 * covariance(1.0), 1e-9));
 }
 
+// With the figures of a part of a photograph of fountain, registered 0.45 m off
+// with a lens that it does not have.
+TEST(ExplainsMore, ALensOfItsOwnOnlyBeyondChance) {
+  const auto estimate = [](Verdict verdict, int support, int in_view) {
+    PoseEstimate e;
+    e.verdict = verdict;
+    e.log_false_alarms = -1000.0;
+    e.support.resize(support);
+    e.num_in_view = in_view;
+    return e;
+  };
+  const PoseEstimate stated = estimate(Verdict::kRejected, 1165, 1237);
+  const PoseEstimate freed = estimate(Verdict::kRegistered, 768, 809);
+  EXPECT_TRUE(ExplainsMore(freed, stated, 0.0));
+  EXPECT_FALSE(ExplainsMore(freed, stated, kMinLensGain));
+  // As with a lens that is another.
+  const PoseEstimate poor = estimate(Verdict::kRejected, 1065, 1237);
+  EXPECT_TRUE(ExplainsMore(freed, poor, kMinLensGain));
+  EXPECT_FALSE(ExplainsMore(poor, freed, 0.0));
+  EXPECT_FALSE(
+      ExplainsMore(estimate(Verdict::kRejected, 800, 809), poor, kMinLensGain));
+}
+
 }  // namespace
 }  // namespace nre
