@@ -134,11 +134,10 @@ ExplainedPose Explain(const FeaturePreset& preset,
                       const PoseEstimate& estimate,
                       bool is_flipped) {
   const Rigid3d& pose = estimate.cam_from_world;
-  const CoarseMaps coarse = ComputeCoarseMaps(
+  const std::vector<float> log_sum_exps = CoarseLogSumExps(
       points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
-  const FineMaps source(
-      InputsOfFineMaps(preset, query, points, coarse.log_sum_exps),
-      FineMapOptions());
+  const FineMaps source(InputsOfFineMaps(preset, query, points, log_sum_exps),
+                        FineMapOptions());
   const std::unique_ptr<LossMaps> fine =
       source.Compute(ProjectAll(camera, points.xyz, pose));
   ExplainedPose explained = {

@@ -495,12 +495,9 @@ void LocalizationController::EstimateWith(const Priors& priors,
   // Of the view. Extracted when they are needed: they are large, and references
   // are described by networks that need much memory, too.
   ImageFeatures features;
-  bool have_features = false;
   const auto need_features = [&] {
-    if (have_features) return;
-    features = {};
+    if (!features.coarse.data.empty()) return;
     features = extract(image);
-    have_features = true;
     result->features_ms += stopwatch.LapMs();
   };
 
@@ -550,7 +547,7 @@ void LocalizationController::EstimateWith(const Priors& priors,
       priors_of_look.focal_length->found = true;
       adopt_intrinsics();
       view = ViewOf(*camera, image_ids);
-      have_features = false;
+      features = {};
     }
   }
   if (!priors.focal_length || priors_of_look.focal_length->found) {

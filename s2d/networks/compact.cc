@@ -152,12 +152,11 @@ struct CompactOptions {
   // Of halving resolutions, the first at stride 2.
   std::vector<Level> levels;
 
-  // The level at whose resolution descriptors come out, and the one, not finer,
-  // at which most of the work on the way up is done: a convolution and blocks.
+  // The level at whose resolution descriptors come out, how many channels and
+  // blocks lead there, and how many channels are in them.
   int output_level;
-  int work_level;
   int pyramid_channels;
-  int num_work_blocks;
+  int num_output_blocks;
   int output_channels;
 };
 
@@ -188,8 +187,8 @@ class Compact : public NetworkModule {
         "smooth",
         std::make_shared<ConvBn>(
             options.pyramid_channels, options.pyramid_channels, 3));
-    for (int b = 0; b < options.num_work_blocks; ++b) {
-      work_blocks_.push_back(register_module(
+    for (int b = 0; b < options.num_output_blocks; ++b) {
+      output_blocks_.push_back(register_module(
           "block" + std::to_string(b),
           std::make_shared<ResidualBlock>(options.pyramid_channels)));
     }
@@ -217,8 +216,9 @@ class Compact : public NetworkModule {
       const Tensor lateral =
           laterals_[i - options_.output_level]->forward(levels[i]);
       sum = sum.defined() ? RectifiedSum(sum, lateral) : lateral.relu_();
-      if (i == options_.work_level) sum = Work(sum);
     }
+    sum = smooth_->forward(sum).relu_();
+    for (const auto& block : output_blocks_) sum = block->forward(sum);
     return {out_->forward(sum).narrow(2, 0, height).narrow(3, 0, width)};
   }
 
@@ -234,17 +234,11 @@ class Compact : public NetworkModule {
   }
 
  private:
-  Tensor Work(Tensor x) {
-    x = smooth_->forward(x).relu_();
-    for (const auto& block : work_blocks_) x = block->forward(x);
-    return x;
-  }
-
   CompactOptions options_;
   std::vector<torch::nn::Sequential> downs_;
   std::vector<std::shared_ptr<ConvBn>> laterals_;
   std::shared_ptr<ConvBn> smooth_;
-  std::vector<std::shared_ptr<ResidualBlock>> work_blocks_;
+  std::vector<std::shared_ptr<ResidualBlock>> output_blocks_;
   torch::nn::Conv2d out_ = nullptr;
 };
 
@@ -252,12 +246,12 @@ class Compact : public NetworkModule {
 
 std::shared_ptr<NetworkModule> CreateCompactCoarse() {
   return std::make_shared<Compact>(CompactOptions{
-      {{16, 0}, {32, 1}, {80, 1}, {128, 2}, {192, 1}}, 2, 2, 128, 0, 128});
+      {{16, 0}, {32, 1}, {80, 1}, {128, 2}, {192, 1}}, 2, 128, 0, 128});
 }
 
 std::shared_ptr<NetworkModule> CreateCompactFine() {
   return std::make_shared<Compact>(
-      CompactOptions{{{24, 1}, {40, 1}, {64, 1}, {96, 1}}, 0, 0, 32, 1, 48});
+      CompactOptions{{{24, 1}, {40, 1}, {64, 1}, {96, 1}}, 0, 32, 1, 48});
 }
 
 }  // namespace nre
