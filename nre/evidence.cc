@@ -292,6 +292,10 @@ bool ExplainsMore(const PoseEstimate& other,
   return other.support.size() / n - estimate.support.size() / m > num_std * std;
 }
 
+double MinLensGain(const PoseEstimate& estimate) {
+  return estimate.lens_score > kMaxExactLensScore ? 0.0 : 3.0;
+}
+
 double MedianViewAngleDeg(const Camera& camera,
                           const std::vector<Eigen::Vector3d>& points_in_world,
                           const std::vector<PointView>& views,
@@ -442,7 +446,10 @@ bool JudgeIntrinsics(const Camera& camera,
                      "the image contradicts the focal length that was stated");
     return false;
   }
-  if (scores.lens > (is_exact ? kMaxExactLensScore : kMaxLensScore)) {
+  const double max_lens_score = priors.focal_length ? kMaxUnstatedLensScore
+                                : is_exact          ? kMaxExactLensScore
+                                                    : kMaxLensScore;
+  if (scores.lens > max_lens_score) {
     estimate->Reject(Reason::kContradictsLens,
                      "the image contradicts the principal point or the "
                      "distortion that was stated");

@@ -158,11 +158,6 @@ bool ExplainsMore(const PoseEstimate& other,
                   const PoseEstimate& estimate,
                   double num_std);
 
-// By how many a lens that is not the one stated must explain more. A narrow
-// part of a picture fits many lenses nearly as well, with poses that are far
-// apart.
-constexpr double kMinLensGain = 3.0;
-
 // A registered pose is at least so certain: less is of no use. Standard
 // deviations, of all axes together.
 constexpr double kMaxRotationStdDeg = 1.0;
@@ -177,6 +172,17 @@ constexpr double kMaxFocalLengthScore = 15.0;
 constexpr double kMaxLensScore = 14.0;
 constexpr double kMaxExactFocalLengthScore = 25.0;
 constexpr double kMaxExactLensScore = 40.0;
+// Where the focal length is estimated: of a camera whose focal length is
+// unknown, or was contradicted, the rest is worth less. The picture may be a
+// part of another, and few points of it fit with a wrong centre, turned.
+constexpr double kMaxUnstatedLensScore = 10.0;
+
+// By how many standard deviations a lens that is not the stated one must
+// explain more than that, which `estimate` contradicts (ExplainsMore()). A
+// narrow part of a picture fits many lenses nearly as well, with poses that are
+// far apart; but what is contradicted more than even the model's own cameras
+// may be is not so by chance.
+double MinLensGain(const PoseEstimate& estimate);
 
 // Fills covariance, focal length, scores, verdict and reason of `estimate` from
 // its pose, what FindSupport() found and its fine maps. `camera` is as it was

@@ -359,7 +359,8 @@ void LocalizationController::Estimate(const TurnedQuery& turned,
     }
     if (ExplainsMore(attempt.estimate,
                      result->estimate,
-                     attempt.lens_estimated ? kMinLensGain : 0.0)) {
+                     attempt.lens_estimated ? MinLensGain(result->estimate)
+                                            : 0.0)) {
       *result = attempt;
       *pictures = attempt_pictures;
     }

@@ -137,6 +137,26 @@ TEST(EstimatePose, RejectsWhatContradictsItsIntrinsics) {
   }
 }
 
+// Of a part of a street's picture whose centre was taken to be the lens's, with
+// an unknown focal length, a pose 9.6 degrees off has a score of 11.7; right
+// ones reach 7.7.
+TEST(EstimatePose, BelievesALensLessWhoseFocalLengthIsUnknown) {
+  Priors focal_unknown;
+  focal_unknown.focal_length = {100.0, 3000.0};
+  int num_between = 0;
+  for (int shift = 0; shift < 60; shift += 2) {
+    SCOPED_TRACE(shift);
+    const PoseEstimate estimate =
+        MisstatedQuery({1.0, {0.5 * shift, -0.5 * shift}}, 600, 1)
+            .Estimate(1, focal_unknown);
+    EXPECT_EQ(estimate.why == Reason::kContradictsLens,
+              estimate.lens_score > 10.0)
+        << estimate.lens_score;
+    if (estimate.lens_score > 10.0 && estimate.lens_score < 14.0) ++num_between;
+  }
+  EXPECT_GT(num_between, 0);
+}
+
 TEST(EstimatePose, FindsAnUnknownLens) {
   Priors priors;
   priors.focal_length = {100.0, 3000.0};

@@ -919,16 +919,21 @@ TEST(ExplainsMore, ALensOfItsOwnOnlyBeyondChance) {
     e.num_in_view = in_view;
     return e;
   };
-  const PoseEstimate stated = estimate(Verdict::kRejected, 1165, 1237);
+  PoseEstimate stated = estimate(Verdict::kRejected, 1165, 1237);
+  stated.lens_score = 18.4;
+  const double gain = MinLensGain(stated);
   const PoseEstimate freed = estimate(Verdict::kRegistered, 768, 809);
   EXPECT_TRUE(ExplainsMore(freed, stated, 0.0));
-  EXPECT_FALSE(ExplainsMore(freed, stated, kMinLensGain));
+  EXPECT_FALSE(ExplainsMore(freed, stated, gain));
   // As with a lens that is another.
   const PoseEstimate poor = estimate(Verdict::kRejected, 1065, 1237);
-  EXPECT_TRUE(ExplainsMore(freed, poor, kMinLensGain));
+  EXPECT_TRUE(ExplainsMore(freed, poor, gain));
   EXPECT_FALSE(ExplainsMore(poor, freed, 0.0));
   EXPECT_FALSE(
-      ExplainsMore(estimate(Verdict::kRejected, 800, 809), poor, kMinLensGain));
+      ExplainsMore(estimate(Verdict::kRejected, 800, 809), poor, gain));
+  // Or with one that is contradicted beyond all doubt.
+  stated.lens_score = 57.0;
+  EXPECT_TRUE(ExplainsMore(freed, stated, MinLensGain(stated)));
 }
 
 }  // namespace
