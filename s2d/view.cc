@@ -101,10 +101,13 @@ View NaturalView(const FeaturePreset& preset, int width, int height) {
 }
 
 View ChooseView(const FeaturePreset& preset,
-                const Camera& query,
-                const std::vector<const Camera*>& references) {
+                const Camera& camera,
+                const std::vector<const Camera*>& references,
+                double nearness) {
+  const CorrectedCamera query(camera, {nearness});
   const double max_focal_length = NaturalFocalLength(*preset.fine, references);
   View view;
+  view.nearness = nearness;
   view.shows_part = ShowsPart(query, references);
   double max_coarse_focal_length = max_focal_length;
   double max_fine_focal_length = max_focal_length;

@@ -29,6 +29,10 @@ struct View {
   // used that FindPart() finds: among the points of all of it, a thousand
   // peaks that are wrong would outweigh the few that are right.
   bool shows_part = false;
+  // How many times nearer to the scene the query is taken to be than its
+  // references are: it shows things as a camera with so many times its focal
+  // length would from where they are.
+  double nearness = 1.0;
 };
 
 // Every image as extractors see it by themselves: for a query whose focal
@@ -44,10 +48,11 @@ View NaturalView(const FeaturePreset& preset, int width, int height);
 //   and the query up to three times, within its MaxScale(): descriptors should
 //   cover a small part of a small picture, and not mostly what is beyond its
 //   border.
-// references: at least one.
+// references: at least one. nearness: > 0.
 View ChooseView(const FeaturePreset& preset,
                 const Camera& query,
-                const std::vector<const Camera*>& references);
+                const std::vector<const Camera*>& references,
+                double nearness = 1.0);
 
 // The same for the coarse extractor, and half the size for the fine one.
 View WithCoarserDetails(const View& view);

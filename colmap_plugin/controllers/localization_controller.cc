@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 #include <tuple>
+#include <utility>
 
 #include "colmap_plugin/compat/camera.h"
 #include "colmap_plugin/compat/reconstruction.h"
@@ -32,6 +33,12 @@ size_t NumPointsOf(const NreEstimationOptions& options) {
 // A chosen reference has at least this share of the best one's evidence: what
 // looks too different adds noise to the points' descriptors.
 constexpr double kMinEvidenceShare = 0.5;
+
+// Where a query shows nothing that it should, it may be so many times nearer to
+// the scene than its references are, or farther from it: descriptors match only
+// what has about the same size. With 2 and 1/2 fewer are registered, see
+// scripts/benchmark/README.md.
+constexpr double kNearness[] = {3.0, 1.0 / 3.0};
 
 // So many images tell how far the model's images are off.
 constexpr size_t kMaxNumImages = 100;
@@ -357,10 +364,10 @@ void LocalizationController::Estimate(const TurnedQuery& turned,
     } catch (const InputError&) {
       break;  // what was found before is the answer
     }
-    if (ExplainsMore(attempt.estimate,
-                     result->estimate,
-                     attempt.lens_estimated ? MinLensGain(result->estimate)
-                                            : 0.0)) {
+    if (ExplainsMore(
+            attempt.estimate,
+            result->estimate,
+            attempt.lens_estimated ? MinLensGain(result->estimate) : 0.0)) {
       *result = attempt;
       *pictures = attempt_pictures;
     }
@@ -565,15 +572,35 @@ void LocalizationController::EstimateWith(const Priors& priors,
     look(options_.estimation, priors_of_look);
   }
   const auto has_evidence = [&] { return HasEvidence(result->estimate); };
-  if (view.shows_part) {
-    if (!has_evidence()) {
-      look(options_.estimation, priors_of_look, {kNumParts});
+  if (view.shows_part && !has_evidence()) {
+    look(options_.estimation, priors_of_look, {kNumParts});
+  }
+  const auto look_from = [&](double nearness) {
+    const QueryResult before = *result;
+    const View view_before = view;
+    ImageFeatures features_before = std::exchange(features, {});
+    DescribedPoints points_before = std::exchange(points, {});
+    try {
+      view = ViewOf(*camera, image_ids, nearness);
+      look(options_.estimation, priors_of_look);
+      if (has_evidence()) return;
+    } catch (const InputError&) {
+      // What was found before is the answer.
     }
-    if (has_evidence()) {
-      // Now it is known what the references show of it.
-      const Rigid3d pose = result->estimate.cam_from_world;
-      look(options_.estimation, priors_of_look, {0, &pose});
-    }
+    view = view_before;
+    features = std::move(features_before);
+    points = std::move(points_before);
+    result->estimate = before.estimate;
+    result->references = before.references;
+    result->point3D_ids = before.point3D_ids;
+  };
+  for (const double nearness : kNearness) {
+    if (!has_evidence() && !priors.focal_length) look_from(nearness);
+  }
+  if (view.shows_part && has_evidence()) {
+    // Now it is known what the references show of it.
+    const Rigid3d pose = result->estimate.cam_from_world;
+    look(options_.estimation, priors_of_look, {0, &pose});
   }
   const bool is_uncertain = has_evidence() &&
                             result->estimate.verdict == Verdict::kRejected &&
@@ -660,7 +687,8 @@ DescribedPoints LocalizationController::Describe(
 
 View LocalizationController::ViewOf(
     const Camera& camera,
-    const std::vector<colmap::image_t>& references) const {
+    const std::vector<colmap::image_t>& references,
+    double nearness) const {
   std::vector<std::unique_ptr<Camera>> cameras;
   std::vector<const Camera*> pointers;
   std::string problem;
@@ -677,7 +705,7 @@ View LocalizationController::ViewOf(
   if (pointers.empty()) {
     throw InputError(problem);
   }
-  return ChooseView(preset_, camera, pointers);
+  return ChooseView(preset_, camera, pointers, nearness);
 }
 
 std::vector<std::shared_ptr<const ReferenceDescription>>
@@ -707,7 +735,11 @@ LocalizationController::Describe(colmap::image_t image_id,
                                               FusedDescriptors(),
                                               features.coarse,
                                               preset_.coarse_softmax_scale);
-    parts = FindParts(maps.maps, all->xy, camera, *reference, choice.num_parts);
+    parts = FindParts(maps.maps,
+                      all->xy,
+                      CorrectedCamera(camera, {view.nearness}),
+                      *reference,
+                      choice.num_parts);
   }
   std::vector<std::shared_ptr<const ReferenceDescription>> descriptions;
   for (const ImagePart& part : parts) {

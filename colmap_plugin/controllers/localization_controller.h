@@ -107,7 +107,8 @@ class LocalizationController {
 
  private:
   View ViewOf(const Camera& camera,
-              const std::vector<colmap::image_t>& references) const;
+              const std::vector<colmap::image_t>& references,
+              double nearness = 1.0) const;
   // Which parts of references are used, if the query shows only a part.
   struct PartChoice {
     int num_parts = 1;                        // of each, the likeliest

@@ -136,6 +136,23 @@ TEST_F(Views, OfAnUnknownFocalLength) {
   EXPECT_EQ(view.zoom.coarse, 0);
 }
 
+// A query from half the distance shows what one of twice the focal length
+// shows from where the references are.
+TEST_F(Views, OfANearerQuery) {
+  for (const double nearness : {0.5, 2.0, 3.0}) {
+    const PinholeCamera query(1200, 800, 900.0, 900.0, 600.0, 400.0);
+    const View view = ChooseView(preset_, query, {&reference_}, nearness);
+    const View expected = Choose(1200, 800, nearness * 900.0);
+    EXPECT_EQ(view.nearness, nearness);
+    EXPECT_EQ(view.coarse_scale, expected.coarse_scale);
+    EXPECT_EQ(view.fine_scale, expected.fine_scale);
+    EXPECT_EQ(view.zoom.coarse, expected.zoom.coarse);
+    EXPECT_EQ(view.zoom.fine, expected.zoom.fine);
+    EXPECT_EQ(view.shows_part, expected.shows_part);
+  }
+  EXPECT_EQ(Choose(1200, 800, 900.0).nearness, 1.0);
+}
+
 TEST_F(Views, WithCoarserDetails) {
   const View view = Choose(1536, 1024, 1000.0);
   const View coarser = WithCoarserDetails(view);

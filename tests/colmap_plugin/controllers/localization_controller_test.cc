@@ -15,6 +15,7 @@
 #include "colmap_plugin/controllers/parallel.h"
 #include "s2d/image.h"
 #include "tests/colmap_plugin/plugin_testing.h"
+#include "tests/testing/synthetic_scene.h"
 
 namespace nre {
 namespace {
@@ -150,6 +151,31 @@ TEST_F(LocalizationControllerTest, CroppedAndTinyQueries) {
     }
     // The points of a part, and of both pictures.
     EXPECT_LT(2 * results[0].point3D_ids.size(), results[1].point3D_ids.size());
+  }
+}
+
+// From a third of the references' distance, and from three times that.
+TEST_F(LocalizationControllerTest, QueriesFromNearAndFar) {
+  const PinholeCamera camera(480, 360, 420, 420, 240, 180);
+  const Rigid3d poses[] = {LookAt({0.3, 2.9, 2.2}, {0.0, 6.0, 2.0}),
+                           LookAt({-0.4, -24.0, 2.0}, {0.0, 6.0, 2.0})};
+  const char* names[] = {"near.png", "far.png"};
+  const Scene scene = MakeStreetScene(7);
+  std::string list;
+  for (int i = 0; i < 2; ++i) {
+    WriteImage(scene_.image_path + "/" + names[i],
+               Render(scene, camera, poses[i], MakeLighting("day"), 2).image);
+    list += std::string(names[i]) + " PINHOLE 480 360 420 420 240 180\n";
+  }
+  WriteFile(scene_.query_list_path, list);
+  queries_ = ReadQueryList(scene_.query_list_path);
+  const std::vector<QueryResult> results = Run({Given({2, 3}), Given({2, 3})});
+  for (int i = 0; i < 2; ++i) {
+    const PoseEstimate& estimate = results[i].estimate;
+    ASSERT_EQ(estimate.verdict, Verdict::kRegistered)
+        << names[i] << ": " << estimate.reason;
+    EXPECT_LT(CenterError(estimate.cam_from_world, poses[i]), 0.1);
+    EXPECT_LT(RotationErrorDeg(estimate.cam_from_world, poses[i]), 1.0);
   }
 }
 
