@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include <ATen/CPUGeneratorImpl.h>
+
 #include "s2d/training/correspondence_losses.h"
 #include "s2d/training/map_sampling.h"
 
@@ -16,6 +18,9 @@ constexpr int64_t kMaxSamplesPerSide = 4;
 
 // Logits that are in memory at once.
 constexpr int64_t kMaxTileLogits = int64_t{1} << 24;
+
+// Of an image at a time.
+constexpr double kMaxImitatedCells = 1024.0;
 
 // Where image positions [M, 2] are in a photograph, and how much of it an area
 // there stands for: the logarithm, up to a constant, -inf where nothing is
@@ -112,6 +117,35 @@ Tensor Combined(const std::vector<TeacherMap>& teachers,
   return torch::cat(features, 1);
 }
 
+const std::vector<TeacherMap>& TeachersOf(const TaughtPhoto& photo,
+                                          const NetworkLevel& level) {
+  return level.stride >= kMinCoarseStride ? photo.coarse : photo.fine;
+}
+
+Tensor ZeroOf(const TrainingPairs& pairs) {
+  return torch::zeros({}).to(pairs.visible.device());
+}
+
+// The pairs of photographs among others.
+struct ChosenPairs {
+  Tensor indices;
+  std::vector<const TaughtPhoto*> photos;
+
+  Tensor Choose(const Tensor& of_all) const {
+    return of_all.index_select(0, indices.to(of_all.device()));
+  }
+};
+
+ChosenPairs PairsOfPhotos(const TrainingPairs& pairs,
+                          const std::vector<TaughtPhoto>& photos) {
+  ChosenPairs chosen = {(pairs.photos >= 0).nonzero().flatten(), {}};
+  for (int64_t i = 0; i < chosen.indices.numel(); ++i) {
+    chosen.photos.push_back(&photos.at(
+        pairs.photos[chosen.indices[i].item<int64_t>()].item<int64_t>()));
+  }
+  return chosen;
+}
+
 // One direction: descriptors where the points are in `from`, maps over `to`.
 struct Direction {
   LevelFeatures from;
@@ -127,7 +161,6 @@ Tensor TargetsOf(const NetworkLevel& level,
                  const Direction& direction,
                  const std::vector<const TaughtPhoto*>& photos) {
   const CellGrid cells = {level, features.size(2), features.size(3)};
-  const bool coarse = level.stride >= kMinCoarseStride;
   std::vector<Tensor> targets;
   for (size_t i = 0; i < photos.size(); ++i) {
     const int64_t width = photos[i]->pixels.size(1);
@@ -138,7 +171,7 @@ Tensor TargetsOf(const NetworkLevel& level,
                 width,
                 height)
             .positions;
-    targets.push_back(TargetMaps(coarse ? photos[i]->coarse : photos[i]->fine,
+    targets.push_back(TargetMaps(TeachersOf(*photos[i], level),
                                  positions,
                                  width,
                                  height,
@@ -170,6 +203,48 @@ Tensor LossOf(const std::vector<NetworkLevel>& levels,
     sum = i == 0 ? loss : sum + loss;
   }
   return sum;
+}
+
+// Of every n-th column and row of cells, from one that changes.
+Tensor ImitationOf(const NetworkLevel& level,
+                   const ImitationSpace& space,
+                   const Tensor& features,  // [B, C, H, W]
+                   const Tensor& photo_from_image,
+                   const std::vector<const TaughtPhoto*>& photos,
+                   int64_t iteration) {
+  const CellGrid cells = {level, features.size(2), features.size(3)};
+  const double num_cells = static_cast<double>(cells.height * cells.width);
+  const int64_t step = std::ceil(std::sqrt(num_cells / kMaxImitatedCells));
+  const auto some = [&](const Tensor& of_cells, int64_t dim) {
+    return of_cells.slice(dim, iteration / step % step, cells.height, step)
+        .slice(dim + 1, iteration % step, cells.width, step);
+  };
+  const Tensor positions =
+      some(SamplePositions(cells, 1).view({cells.height, cells.width, 2}), 0)
+          .reshape({-1, 2})
+          .to(features.device());
+  std::vector<Tensor> targets, visible;
+  {
+    const torch::NoGradGuard no_grad;
+    for (size_t i = 0; i < photos.size(); ++i) {
+      const Seen seen = ToPhoto(positions,
+                                photo_from_image[i],
+                                photos[i]->pixels.size(1),
+                                photos[i]->pixels.size(0));
+      const Tensor projected =
+          (Combined(TeachersOf(*photos[i], level), seen.positions) - space.mean)
+              .matmul(space.basis);
+      targets.push_back(projected /
+                        projected.norm(2, 1, /*keepdim=*/true).clamp_min(1e-6));
+      visible.push_back(torch::isfinite(seen.log_area));
+    }
+  }
+  const Tensor descriptors =
+      ComparedFeatures(some(features, 2), /*unit_norm=*/true)
+          .flatten(2)
+          .transpose(1, 2);
+  const Tensor cosines = (descriptors * torch::stack(targets)).sum(2);
+  return MaskedMean(1.0 - cosines, torch::stack(visible));
 }
 
 }  // namespace
@@ -210,39 +285,95 @@ Tensor DistillationLoss(const std::vector<NetworkLevel>& levels,
                         const std::vector<TaughtPhoto>& photos,
                         const Tensor& softmax_scale,
                         bool unit_norm) {
-  const torch::Device device = pairs.visible.device();
-  const Tensor chosen = (pairs.photos >= 0).nonzero().flatten();
-  if (chosen.numel() == 0) return torch::zeros({}).to(device);
-  const auto choose = [&](const Tensor& tensor) {
-    return tensor.index_select(0, chosen.to(tensor.device()));
-  };
-  std::vector<const TaughtPhoto*> taught;
-  for (int64_t i = 0; i < chosen.numel(); ++i) {
-    taught.push_back(
-        &photos.at(pairs.photos[chosen[i].item<int64_t>()].item<int64_t>()));
-  }
+  const ChosenPairs chosen = PairsOfPhotos(pairs, photos);
+  if (chosen.photos.empty()) return ZeroOf(pairs);
   Direction forth, back;
   for (size_t i = 0; i < levels.size(); ++i) {
-    forth.from.push_back(ComparedFeatures(choose(references[i]), unit_norm));
-    forth.to.push_back(ComparedFeatures(choose(queries[i]), unit_norm));
+    forth.from.push_back(
+        ComparedFeatures(chosen.Choose(references[i]), unit_norm));
+    forth.to.push_back(ComparedFeatures(chosen.Choose(queries[i]), unit_norm));
   }
-  forth.from_positions = choose(pairs.reference_positions);
-  forth.photo_from_from = choose(pairs.photo_from_reference);
-  forth.photo_from_to = choose(pairs.photo_from_query);
+  forth.from_positions = chosen.Choose(pairs.reference_positions);
+  forth.photo_from_from = chosen.Choose(pairs.photo_from_reference);
+  forth.photo_from_to = chosen.Choose(pairs.photo_from_query);
   back.from = forth.to;
   back.to = forth.from;
-  back.from_positions = choose(pairs.query_positions);
+  back.from_positions = chosen.Choose(pairs.query_positions);
   back.photo_from_from = forth.photo_from_to;
   back.photo_from_to = forth.photo_from_from;
   const auto loss = [&](const Direction& direction) {
     return LossOf(levels,
                   direction,
-                  choose(pairs.visible),
-                  taught,
+                  chosen.Choose(pairs.visible),
+                  chosen.photos,
                   softmax_scale,
                   unit_norm);
   };
   return 0.5 * (loss(forth) + loss(back));
+}
+
+std::vector<ImitationSpace> ImitationSpaces(
+    const std::vector<NetworkLevel>& levels,
+    const std::vector<TaughtPhoto>& photos,
+    uint64_t seed) {
+  constexpr int64_t kNumPerPhoto = 256;
+  const torch::NoGradGuard no_grad;
+  std::vector<ImitationSpace> spaces;
+  for (const NetworkLevel& level : levels) {
+    auto generator = at::detail::createCPUGenerator(seed);
+    Tensor sum, moments;
+    for (const TaughtPhoto& photo : photos) {
+      const Tensor size =
+          torch::tensor({static_cast<double>(photo.pixels.size(1)),
+                         static_cast<double>(photo.pixels.size(0))},
+                        torch::kFloat64);
+      const Tensor positions =
+          torch::rand({kNumPerPhoto, 2}, generator, torch::kFloat64) * size;
+      const Tensor some = Combined(TeachersOf(photo, level), positions);
+      const Tensor sum_of_photo = some.sum(0).to(torch::kFloat64);
+      const Tensor of_photo = some.t().matmul(some).to(torch::kFloat64);
+      sum = sum.defined() ? sum + sum_of_photo : sum_of_photo;
+      moments = moments.defined() ? moments + of_photo : of_photo;
+    }
+    const double num = static_cast<double>(photos.size() * kNumPerPhoto);
+    const Tensor mean = sum / num;
+    // Eigenvalues ascend.
+    const Tensor vectors =
+        std::get<1>(at::linalg_eigh(moments / num - at::outer(mean, mean)));
+    const int64_t num_components =
+        std::min<int64_t>(level.channels, mean.numel());
+    Tensor basis = torch::zeros({mean.numel(), level.channels});
+    basis.narrow(1, 0, num_components)
+        .copy_(vectors.slice(1, mean.numel() - num_components));
+    spaces.push_back({mean.to(torch::kFloat32), basis});
+  }
+  return spaces;
+}
+
+Tensor ImitationLoss(const std::vector<NetworkLevel>& levels,
+                     const std::vector<ImitationSpace>& spaces,
+                     const LevelFeatures& references,
+                     const LevelFeatures& queries,
+                     const TrainingPairs& pairs,
+                     const std::vector<TaughtPhoto>& photos,
+                     int64_t iteration) {
+  const ChosenPairs chosen = PairsOfPhotos(pairs, photos);
+  Tensor sum = ZeroOf(pairs);
+  if (chosen.photos.empty()) return sum;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const auto loss = [&](const LevelFeatures& features,
+                          const Tensor& photo_from_image) {
+      return ImitationOf(levels[i],
+                         spaces[i],
+                         chosen.Choose(features[i]),
+                         chosen.Choose(photo_from_image),
+                         chosen.photos,
+                         iteration);
+    };
+    sum = sum + 0.5 * (loss(references, pairs.photo_from_reference) +
+                       loss(queries, pairs.photo_from_query));
+  }
+  return sum;
 }
 
 }  // namespace nre

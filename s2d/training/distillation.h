@@ -68,4 +68,33 @@ torch::Tensor DistillationLoss(const std::vector<NetworkLevel>& levels,
                                const torch::Tensor& softmax_scale,
                                bool unit_norm);
 
+// What a student with fewer channels can imitate of the descriptors of its
+// teachers, concatenated to C channels as for TargetMaps(): what they have in
+// common with all others does not tell places apart, and is left out.
+struct ImitationSpace {
+  torch::Tensor mean;   // [C]
+  torch::Tensor basis;  // [C, channels of the student], orthonormal or zero
+};
+
+// The largest principal components over the photographs, for every level of the
+// network. Channels that a student has beyond C are to be zero.
+std::vector<ImitationSpace> ImitationSpaces(
+    const std::vector<NetworkLevel>& levels,
+    const std::vector<TaughtPhoto>& photos,
+    uint64_t seed);
+
+// 1 - the cosine between the student's descriptors and the projections of the
+// teachers' of the photograph as it is: the mean over cells of both images of
+// the pairs of photographs, about 1024 of an image, others in every iteration
+// (levels are summed); 0 if there is no such pair. Descriptors themselves say
+// more to a student, and of more places, than the maps that follow from them.
+// Arguments as for DistillationLoss().
+torch::Tensor ImitationLoss(const std::vector<NetworkLevel>& levels,
+                            const std::vector<ImitationSpace>& spaces,
+                            const LevelFeatures& references,
+                            const LevelFeatures& queries,
+                            const TrainingPairs& pairs,
+                            const std::vector<TaughtPhoto>& photos,
+                            int64_t iteration);
+
 }  // namespace nre

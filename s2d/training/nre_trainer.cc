@@ -141,6 +141,11 @@ std::vector<Option> AllOptions(TrainerOptions* o, TypedOptions* typed) {
             "of the teachers' loss; that of --loss has the rest. 1: the "
             "teachers alone, on homographies alone",
             &o->distillation_weight),
+      Value("imitation_weight",
+            "of one more loss, on how far descriptors are from the teachers', "
+            "of which the network's channels take the largest components; "
+            "speeds up the beginning",
+            &o->imitation_weight),
       Value("teacher_cache_path",
             "folder for the teachers' features, which are computed once; "
             "empty: teacher_cache in output_path",

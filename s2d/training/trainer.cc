@@ -127,6 +127,7 @@ std::string Fingerprint(const TrainerOptions& o) {
   for (const std::string& name : o.teachers.names) s << name << ",";
   if (!o.teachers.names.empty()) {
     s << " distillation_weight=" << o.distillation_weight
+      << " imitation_weight=" << o.imitation_weight
       << " max_teacher_cache_mb=" << o.max_teacher_cache_mb;
   }
   return s.str();
@@ -316,6 +317,13 @@ class Trainer {
         TeachPhotos(data_->TrainingPhotos(), teachers_, cache, interrupted_);
     if (!taught) return false;
     taught_ = *taught;
+    if (options_.imitation_weight > 0.0) {
+      spaces_ = ImitationSpaces(levels_, taught_, options_.seed);
+      for (ImitationSpace& space : spaces_) {
+        space.mean = space.mean.to(options_.device);
+        space.basis = space.basis.to(options_.device);
+      }
+    }
     teachers_.clear();  // from now on their memory is the student's
     std::vector<Tensor> photos;
     for (const TaughtPhoto& photo : taught_) photos.push_back(photo.pixels);
@@ -378,9 +386,19 @@ class Trainer {
           at::detail::createCPUGenerator(options_.seed * 1000003 + iteration_));
     };
     if (!HasTeachers()) return other();
-    const double weight = options_.distillation_weight;
-    if (weight == 1.0) return distillation();
-    return (1.0 - weight) * other() + weight * distillation();
+    Tensor loss;
+    const auto add = [&](double weight, const auto& term) {
+      if (weight == 0.0) return;
+      const Tensor weighted = weight * term();
+      loss = loss.defined() ? loss + weighted : weighted;
+    };
+    add(1.0 - options_.distillation_weight, other);
+    add(options_.distillation_weight, distillation);
+    add(options_.imitation_weight, [&] {
+      return ImitationLoss(
+          levels_, spaces_, references, queries, pairs, taught_, iteration_);
+    });
+    return loss;
   }
 
   double Step(double* data_seconds) {
@@ -670,6 +688,7 @@ class Trainer {
   std::vector<Teacher> teachers_;
   std::optional<TrainingData> data_;
   std::vector<TaughtPhoto> taught_;
+  std::vector<ImitationSpace> spaces_;
   std::shared_ptr<NetworkModule> module_;
   Tensor log_scale_;
   std::unique_ptr<torch::optim::AdamW> optimizer_;
@@ -707,8 +726,12 @@ void TrainerOptions::Check() const {
          "--num_validation_batches > 0");
   expect(patience >= 0, "--patience >= 0");
   teachers.Check();
-  expect(distillation_weight > 0.0 && distillation_weight <= 1.0,
-         "--distillation_weight more than 0, at most 1");
+  expect(distillation_weight >= 0.0 && distillation_weight <= 1.0 &&
+             distillation_weight + imitation_weight > 0.0,
+         "--distillation_weight from 0 to 1, more than 0 without "
+         "--imitation_weight");
+  expect(imitation_weight >= 0.0 && (imitation_weight == 0.0 || loss.unit_norm),
+         "--imitation_weight >= 0, and with it --unit_norm 1");
   expect(max_teacher_cache_mb > 0, "--max_teacher_cache_mb > 0");
   expect(teachers.names.empty() || data.homography_share > 0.0,
          "--homography_share > 0 with --teacher, which needs homographies of "

@@ -38,8 +38,11 @@ struct TrainerOptions {
   TeacherOptions teachers;
 
   // The loss is (1 - weight) `loss` + weight DistillationLoss(). 1: the
-  // teachers alone, on homographies of photographs alone.
+  // teachers alone, on homographies of photographs alone. 0: imitation only.
   double distillation_weight = 0.5;
+
+  // Plus weight ImitationLoss().
+  double imitation_weight = 0.0;
 
   // TeacherCacheOptions::path and max_bytes; without a path, a folder in
   // output_path.

@@ -400,5 +400,150 @@ TEST_F(DistillationLossTest, IsZeroWithoutPhotographs) {
   EXPECT_EQ(Value(Loss(features, features, torch::ones({}))), 0.0);
 }
 
+class ImitationLossTest : public DistillationLossTest {
+ protected:
+  Tensor Loss(const Tensor& references,
+              const Tensor& queries,
+              int64_t iteration = 0) const {
+    return ImitationLoss(
+        levels_, spaces_, {references}, {queries}, pairs_, photos_, iteration);
+  }
+
+  std::vector<ImitationSpace> spaces_ = {
+      {torch::tensor({0.3, -0.2, 0.1, 0.5}), torch::eye(4).narrow(1, 0, 3)}};
+};
+
+TEST_F(ImitationLossTest, IsOneLessTheCosineByHand) {
+  const Tensor references = RandomDoubles({3, 3, 5, 6});
+  const Tensor queries = RandomDoubles({3, 3, 5, 6});
+  const auto mean = [&](const Tensor& features,
+                        const Tensor& photo_from_image) {
+    double sum = 0.0;
+    int num = 0;
+    for (const int64_t b : {0, 2}) {
+      const TeacherMap& map =
+          photos_[pairs_.photos[b].item<int64_t>()].coarse[0];
+      for (int v = 0; v < 5; ++v) {
+        for (int u = 0; u < 6; ++u) {
+          const Point in_photo =
+              Transform(photo_from_image[b], {8.0 * u + 4.0, 8.0 * v + 4.0});
+          if (in_photo.first < 0.0 || in_photo.first > kPhotoWidth ||
+              in_photo.second < 0.0 || in_photo.second > kPhotoHeight) {
+            continue;
+          }
+          const Vector teacher = SampleByHand(map, in_photo);
+          double product = 0.0, norm = 0.0, own_norm = 0.0;
+          for (int c = 0; c < 3; ++c) {  // the basis leaves out the fourth
+            const double centred = std::sqrt(map.softmax_scale) * teacher[c] -
+                                   Value(spaces_[0].mean[c]);
+            const double own = Value(features[b][c][v][u]);
+            product += own * centred;
+            norm += centred * centred;
+            own_norm += own * own;
+          }
+          sum += 1.0 - product / std::sqrt(norm * own_norm);
+          ++num;
+        }
+      }
+    }
+    return sum / num;
+  };
+  EXPECT_NEAR(Value(Loss(references, queries)),
+              0.5 * (mean(references, pairs_.photo_from_reference) +
+                     mean(queries, pairs_.photo_from_query)),
+              1e-5);
+}
+
+TEST_F(ImitationLossTest, TakesTurnsWithManyCells) {
+  levels_ = {{0, 3, 0.5, 0.25}};
+  pairs_.photo_from_query = pairs_.photo_from_reference;
+  const Tensor features = RandomDoubles({3, 3, 50, 60}).requires_grad_();
+  const Tensor others = RandomDoubles({3, 3, 50, 60});
+  Tensor turns = torch::zeros({3, 50, 60}, torch::kInt64);
+  for (int64_t i = 0; i < 4; ++i) {
+    features.mutable_grad() = Tensor();
+    Loss(features, others, i).backward();
+    turns += (features.grad() != 0.0).any(1);
+  }
+  EXPECT_TRUE((turns[0] == 1).all().item<bool>());
+  EXPECT_TRUE((turns[1] == 0).all().item<bool>());
+  EXPECT_TRUE((turns[2] == 1).all().item<bool>());
+}
+
+// The teacher's features themselves, in another basis, on the same cells.
+TEST_F(ImitationLossTest, IsZeroForTheTeacher) {
+  levels_ = {{0, 4, 4.0, 2.0}};
+  const Tensor basis = std::get<0>(at::linalg_qr(torch::randn({4, 4})));
+  spaces_ = {{torch::zeros({4}), basis}};
+  pairs_.photo_from_query = pairs_.photo_from_reference;
+  std::vector<Tensor> features;
+  for (const int64_t photo : {1, 1, 0}) {
+    const Tensor& of_photo = photos_[photo].coarse[0].features;
+    features.push_back(basis.t().matmul(of_photo.flatten(1)).view_as(of_photo));
+    features.back() /= features.back().norm(2, {0}, true);
+    photos_[photo].coarse[0].features = of_photo / of_photo.norm(2, {0}, true);
+  }
+  const Tensor all = torch::stack(features);
+  EXPECT_NEAR(Value(Loss(all, all)), 0.0, 1e-5);
+  EXPECT_GT(Value(Loss(all, -all)), 0.9);
+}
+
+TEST_F(ImitationLossTest, HasTheGradientOfFiniteDifferences) {
+  ExpectGradients(
+      [&](const std::vector<Tensor>& inputs) {
+        return Loss(inputs[0], inputs[1]);
+      },
+      {RandomDoubles({3, 3, 5, 6}), RandomDoubles({3, 3, 5, 6})});
+}
+
+TEST_F(ImitationLossTest, IsZeroWithoutPhotographs) {
+  pairs_.photos.fill_(-1);
+  const Tensor features = torch::randn({3, 3, 5, 6});
+  EXPECT_EQ(Value(Loss(features, features)), 0.0);
+}
+
+// Descriptors that vary in three directions only are kept as they are.
+TEST_F(ImitationLossTest, SpacesKeepWhatTeachersSay) {
+  const Tensor directions = std::get<0>(at::linalg_qr(torch::randn({6, 3})));
+  for (TaughtPhoto& photo : photos_) {
+    photo.coarse = {RandomTeacher(4.0, 3, 4.0, true)};
+    Tensor& features = photo.coarse[0].features;
+    features = directions.matmul(features.flatten(1))
+                   .view({6, features.size(1), features.size(2)});
+  }
+  const Tensor basis = ImitationSpaces(levels_, photos_, 1)[0].basis;
+  ASSERT_EQ(basis.sizes(), torch::IntArrayRef({6, 3}));
+  const auto difference = [](const Tensor& a, const Tensor& b) {
+    return (a - b).abs().max().item<double>();
+  };
+  EXPECT_LT(difference(basis.t().matmul(basis), torch::eye(3)), 1e-5);
+  EXPECT_LT(difference(basis.matmul(basis.t().matmul(directions)), directions),
+            1e-5);
+}
+
+TEST_F(ImitationLossTest, AStudentMayHaveMoreChannelsThanItsTeachers) {
+  levels_[0].channels = 6;
+  const Tensor basis = ImitationSpaces(levels_, photos_, 1)[0].basis;
+  ASSERT_EQ(basis.sizes(), torch::IntArrayRef({4, 6}));
+  const Tensor kept = basis.narrow(1, 0, 4);
+  EXPECT_LT((kept.matmul(kept.t()) - torch::eye(4)).abs().max().item<double>(),
+            1e-5);
+  EXPECT_TRUE((basis.narrow(1, 4, 2) == 0.0).all().item<bool>());
+}
+
+TEST_F(ImitationLossTest, SpacesLeaveOutWhatDescriptorsHaveInCommon) {
+  Tensor mean = torch::zeros({4});
+  for (TaughtPhoto& photo : photos_) {
+    photo.coarse = {RandomTeacher(4.0, 4, 9.0, true)};
+    Tensor& features = photo.coarse[0].features;
+    const Tensor descriptor = torch::randn({4});
+    features.copy_(descriptor.view({4, 1, 1}).expand_as(features));
+    mean += 3.0 * descriptor / descriptor.norm() /
+            static_cast<double>(photos_.size());
+  }
+  const Tensor found = ImitationSpaces(levels_, photos_, 1)[0].mean;
+  EXPECT_LT((found - mean).abs().max().item<double>(), 1e-5);
+}
+
 }  // namespace
 }  // namespace nre

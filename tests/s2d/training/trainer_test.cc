@@ -544,15 +544,16 @@ class DistillationTest : public TrainerTest {
   }
 };
 
-// The loss is the weighted sum of both.
+// The loss is the weighted sum of all.
 TEST_F(DistillationTest, TheWeightSaysHowMuchTeachersCount) {
-  const auto loss_of = [&](double weight) {
+  const auto loss_of = [&](double weight, double imitation_weight = 0.0) {
     TrainerOptions options = TaughtOptions("run");
     fs::remove_all(options.output_path);
     // Homographies only, whatever the weight.
     options.data.generated_share = 0.0;
     options.num_iterations = 1;
     options.distillation_weight = weight;
+    options.imitation_weight = imitation_weight;
     Train(options, nullptr);
     return Metrics(options.output_path).at(0).at("loss").get<double>();
   };
@@ -560,6 +561,11 @@ TEST_F(DistillationTest, TheWeightSaysHowMuchTeachersCount) {
   const double nre = loss_of(1e-9);
   EXPECT_GT(std::abs(distillation - nre), 0.05);
   EXPECT_NEAR(loss_of(0.25), 0.25 * distillation + 0.75 * nre, 1e-4);
+  const double imitation = loss_of(0.0, 1.0) - nre;
+  EXPECT_GT(imitation, 0.05);
+  EXPECT_NEAR(loss_of(0.25, 2.0),
+              0.25 * distillation + 0.75 * nre + 2.0 * imitation,
+              1e-4);
 }
 
 // With the weight 1, other sources than homographies have nothing to say.
@@ -825,6 +831,28 @@ TEST_F(TrainerProcessTest, LearnsWithinAMinute) {
               0.85 * quality.at("log_categories").get<double>());
     EXPECT_GT(quality.at("hits"), 0.1);
   }
+}
+
+TEST_F(DistillationTest, LearnsToImitate) {
+  TrainerOptions options = TaughtOptions("run");
+  options.data.set_paths = {(folder_ / "many.safetensors").string()};
+  WritePhotoSet(options.data.set_paths[0],
+                TexturedPhotos(24, 160, 160),
+                /*with_pairs=*/false);
+  options.data.generated_share = 0.0;
+  options.data.image_size = 96;
+  options.distillation_weight = 0.0;
+  options.imitation_weight = 1000.0;  // what else there is hardly counts
+  options.learning_rate = 2e-3;
+  options.num_warmup_iterations = 5;
+  options.num_iterations = options.validate_every = 40;
+  options.log_every = 5;
+  options.appearance = 0.3;
+  Train(options, nullptr);
+  const std::vector<Json> metrics = Metrics(options.output_path);
+  const double untrained = metrics.front().at("loss");
+  const double trained = metrics.at(metrics.size() - 2).at("loss");
+  EXPECT_LT(trained, 0.8 * untrained);
 }
 
 // From photographs alone, in a minute.
