@@ -108,13 +108,13 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   constexpr float kXFeatCoarse = 42.0f;
   // Not fitted: that of `compact`, rather than none.
   constexpr double kCautious = 2.2;
-  const PresetExtractor compact_coarse = {
+  const PresetExtractor compact_1s = {
       "compact_coarse", {0}, 8.0, 1024, true, 24.0f};
   const PresetExtractor compact_fine = {
       "compact_fine", {0}, 2.0, 1536, true, 45.0f};
-  PresetExtractor compact_2s = compact_coarse;
-  compact_2s.scales = {1.0, 0.5};
-  compact_2s.softmax_gain = kTwoScalesGain;
+  PresetExtractor compact_coarse = compact_1s;
+  compact_coarse.scales = {1.0, 0.5};
+  compact_coarse.softmax_gain = kTwoScalesGain;
   // On a picture of half the size, ALIKE costs a quarter and loses little.
   const auto alike = [&](const char* network) -> NetworkPreset {
     return {{network, {0}, 4.0, 512, true, kAlikeCoarse},
@@ -124,7 +124,7 @@ const std::map<std::string, NetworkPreset>& NetworkPresets() {
   // S2DNet's finest level says nothing about places 8 pixels apart.
   static const std::map<std::string, NetworkPreset> presets = {
       {"compact", {compact_coarse, compact_fine, 2.2}},
-      {"compact_2s", {compact_2s, compact_fine, 2.2}},
+      {"compact_1s", {compact_1s, compact_fine, 2.2}},
       {"alike", alike("alike_n")},
       {"alike_t", alike("alike_t")},
       {"alike_l", alike("alike_l")},

@@ -152,9 +152,11 @@ struct CompactOptions {
   // Of halving resolutions, the first at stride 2.
   std::vector<Level> levels;
 
-  // The level at whose resolution descriptors come out, how many channels and
-  // blocks lead there, and how many channels are in them.
+  // The level at whose resolution descriptors come out, the one, as coarse or
+  // coarser, at which the sum of the pyramid is worked on, by how many blocks,
+  // how many channels it has, and how many are in descriptors.
   int output_level;
+  int work_level;
   int pyramid_channels;
   int num_output_blocks;
   int output_channels;
@@ -216,9 +218,11 @@ class Compact : public NetworkModule {
       const Tensor lateral =
           laterals_[i - options_.output_level]->forward(levels[i]);
       sum = sum.defined() ? RectifiedSum(sum, lateral) : lateral.relu_();
+      if (i == options_.work_level) {
+        sum = smooth_->forward(sum).relu_();
+        for (const auto& block : output_blocks_) sum = block->forward(sum);
+      }
     }
-    sum = smooth_->forward(sum).relu_();
-    for (const auto& block : output_blocks_) sum = block->forward(sum);
     return {out_->forward(sum).narrow(2, 0, height).narrow(3, 0, width)};
   }
 
@@ -246,12 +250,12 @@ class Compact : public NetworkModule {
 
 std::shared_ptr<NetworkModule> CreateCompactCoarse() {
   return std::make_shared<Compact>(CompactOptions{
-      {{16, 0}, {32, 1}, {80, 1}, {128, 2}, {192, 1}}, 2, 128, 0, 128});
+      {{16, 0}, {24, 1}, {64, 1}, {96, 2}, {160, 2}}, 2, 2, 96, 0, 96});
 }
 
 std::shared_ptr<NetworkModule> CreateCompactFine() {
-  return std::make_shared<Compact>(
-      CompactOptions{{{24, 1}, {40, 1}, {64, 1}, {96, 1}}, 0, 32, 1, 48});
+  return std::make_shared<Compact>(CompactOptions{
+      {{16, 1}, {32, 1}, {48, 1}, {64, 2}, {96, 1}}, 0, 1, 32, 1, 32});
 }
 
 }  // namespace nre

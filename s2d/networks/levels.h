@@ -20,8 +20,8 @@ struct NetworkLevel {
 inline std::vector<NetworkLevel> NetworkLevels(const std::string& network) {
   // Convolutions of stride 2 with padding leave the first cell on the first
   // pixel; after poolings it covers the first stride x stride pixels.
-  if (network == "compact_coarse") return {{0, 128, 8.0, 4.0}};
-  if (network == "compact_fine") return {{0, 48, 2.0, 1.0}};
+  if (network == "compact_coarse") return {{0, 96, 8.0, 4.0}};
+  if (network == "compact_fine") return {{0, 32, 2.0, 1.0}};
   if (network == "nre_coarse") return {{0, 1280, 16.0, 0.5}};
   if (network == "nre_fine") return {{0, 288, 2.0, 0.5}};
   if (network == "s2dnet") {
@@ -46,9 +46,9 @@ inline std::vector<NetworkLevel> NetworkLevels(const std::string& network) {
 
 // The version of a network's architecture, which nre_trainer writes into the
 // header of weights as `architecture`; weights of another are refused. To be
-// raised when weights of before would fit but mean something else.
-inline const char* ArchitectureVersion(const std::string& /*network*/) {
-  return "1";  // none was changed yet
+// raised when weights of before would not mean the same.
+inline const char* ArchitectureVersion(const std::string& network) {
+  return network == "compact_coarse" || network == "compact_fine" ? "2" : "1";
 }
 
 }  // namespace nre

@@ -125,13 +125,12 @@ std::vector<Option> AllOptions(TrainerOptions* o, TypedOptions* typed) {
             &typed->validation_set_paths),
       Value("weights_path", "weights to begin with", &o->weights_path),
       Value("loss", "nre, cross_entropy or contrastive", &typed->loss),
-      Value(
-          "teacher",
-          "features, e.g. compact_2s,alike, from whose correspondence maps of "
-          "the plain photographs the network learns, while it sees them "
-          "through homographies and under other light; needs photographs: "
-          "--image_path, or a set without pairs",
-          &typed->teachers),
+      Value("teacher",
+            "features, e.g. compact,alike, from whose correspondence maps of "
+            "the plain photographs the network learns, while it sees them "
+            "through homographies and under other light; needs photographs: "
+            "--image_path, or a set without pairs",
+            &typed->teachers),
       Value("teacher_weights_path",
             "folder with the teachers' <network>.safetensors, or one for each "
             "teacher, separated by commas; empty: those that come with this "

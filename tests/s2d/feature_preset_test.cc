@@ -91,7 +91,7 @@ class PresetHeaderTest : public testing::Test {
 TEST_F(PresetHeaderTest, TheHeaderDecides) {
   Write("compact_coarse", {{"softmax_scale", "7.25"}, {"unit_norm", "0"}});
   Write("compact_fine", {{"softmax_scale", "3e1"}, {"unit_norm", "1"}});
-  const FeaturePreset preset = CreateFeaturePreset("compact", options_);
+  const FeaturePreset preset = CreateFeaturePreset("compact_1s", options_);
   EXPECT_EQ(preset.coarse_softmax_scale, 7.25f);
   EXPECT_FALSE(preset.coarse->UnitNorm());
   EXPECT_EQ(preset.fine_softmax_scale, 30.0f);
@@ -123,7 +123,7 @@ TEST_F(PresetHeaderTest, AHeaderThatMakesNoSenseIsRefused) {
 // What is in force for those who name no weights.
 TEST(FeaturePresetTest, CompactFactors) {
   const FeaturePreset preset = CreateFeaturePreset("compact");
-  EXPECT_EQ(preset.coarse_softmax_scale, 24.0f);
+  EXPECT_EQ(preset.coarse_softmax_scale, 1.5f * 24.0f);
   EXPECT_EQ(preset.fine_softmax_scale, 45.0f);
   for (const char* name : {"compact_coarse", "compact_fine"}) {
     const std::string path =
@@ -144,9 +144,9 @@ TEST(FeaturePresetTest, CompactWeightsAreSmall) {
   EXPECT_LE(size, 6000000u);
 }
 
-TEST(FeaturePresetTest, TwoScalesNeedNothingEither) {
-  const FeaturePreset one = CreateFeaturePreset("compact");
-  const FeaturePreset two = CreateFeaturePreset("compact_2s");
+TEST(FeaturePresetTest, OneScaleNeedsNothingEither) {
+  const FeaturePreset one = CreateFeaturePreset("compact_1s");
+  const FeaturePreset two = CreateFeaturePreset("compact");
   EXPECT_EQ(two.coarse->Channels(), 2 * one.coarse->Channels());
   EXPECT_GT(two.coarse_softmax_scale, one.coarse_softmax_scale);
   EXPECT_EQ(two.fine_softmax_scale, one.fine_softmax_scale);

@@ -66,7 +66,7 @@ class TeacherCacheTest : public testing::Test {
 TEST_F(TeacherCacheTest, CoarseFeaturesAreOfWholePhotographs) {
   const Photos photos = MakePhotos(3, 64, 96);
   const std::vector<Teacher> teachers =
-      LoadTeachers({{"compact", "compact_2s"}, {}}, torch::kCPU);
+      LoadTeachers({{"compact", "compact_1s"}, {}}, torch::kCPU);
   const auto taught =
       TeachPhotos(photos, teachers, Options("cache"), nullptr).value();
   ASSERT_EQ(taught.size(), 3);
@@ -213,7 +213,7 @@ TEST_F(TeacherCacheTest, CachesOfSomethingElseAreRefused) {
                                         HasSubstr("--teacher_cache_path"))));
     EXPECT_TRUE(Contents(options.path) == before) << what;
   };
-  refuse(photos, {"compact_2s"}, options, "teachers");
+  refuse(photos, {"compact_1s"}, options, "teachers");
   refuse(photos, {"compact", "compact"}, options, "teachers");
   Photos others = photos;
   others[1].pixels = photos[0].pixels;

@@ -85,9 +85,9 @@ void ExpectSame(const TeacherMap& teacher,
 
 TEST_F(TeachersTest, SeeWhatThePresetSees) {
   const Tensor photo = TexturedPhotos(1, 100, 140)[0];
-  const Teacher teacher = Load("compact");
-  const FeaturePreset preset = CreateFeaturePreset("compact");
-  EXPECT_EQ(teacher.name, "compact");
+  const Teacher teacher = Load("compact_1s");
+  const FeaturePreset preset = CreateFeaturePreset("compact_1s");
+  EXPECT_EQ(teacher.name, "compact_1s");
   ExpectSame(teacher.coarse.Extract(photo),
              preset.coarse->Extract(ToImage(photo)),
              0.9999);
@@ -101,8 +101,8 @@ TEST_F(TeachersTest, SeeWhatThePresetSees) {
 // The photograph is resized by another filter.
 TEST_F(TeachersTest, SeeSeveralScales) {
   const Tensor photo = TexturedPhotos(1, 128, 192)[0];
-  const Teacher teacher = Load("compact_2s");
-  const FeaturePreset preset = CreateFeaturePreset("compact_2s");
+  const Teacher teacher = Load("compact");
+  const FeaturePreset preset = CreateFeaturePreset("compact");
   ExpectSame(teacher.coarse.Extract(photo),
              preset.coarse->Extract(ToImage(photo)),
              0.9);
@@ -112,8 +112,8 @@ TEST_F(TeachersTest, SeeSeveralScales) {
 // Larger ones than the preset takes are resized.
 TEST_F(TeachersTest, SeeLargePhotographsSmaller) {
   const Tensor photo = TexturedPhotos(1, 40, 1100)[0];
-  const Teacher teacher = Load("compact");
-  const FeaturePreset preset = CreateFeaturePreset("compact");
+  const Teacher teacher = Load("compact_1s");
+  const FeaturePreset preset = CreateFeaturePreset("compact_1s");
   ExpectSame(teacher.coarse.Extract(photo),
              preset.coarse->Extract(ToImage(photo)),
              0.9);
@@ -137,7 +137,7 @@ TEST_F(TeachersTest, TakeNoMoreThanTheySay) {
   for (const auto& [height, width] :
        {std::pair(64, 96), std::pair(71, 45), std::pair(40, 1100)}) {
     const Tensor photo = TexturedPhotos(1, height, width)[0];
-    const Teacher teacher = Load("compact_2s");
+    const Teacher teacher = Load("compact");
     for (const auto* extractor : {&teacher.coarse, &teacher.fine}) {
       EXPECT_TRUE(extractor->Takes(height, width));
       EXPECT_GE(
@@ -173,7 +173,7 @@ TEST_F(TeachersTest, NamesAndFoldersAreChecked) {
   EXPECT_THAT(load({{"compact", "none_such"}, {}}),
               ThrowsMessage<InputError>(AllOf(HasSubstr("'none_such'"),
                                               HasSubstr("--teacher"),
-                                              HasSubstr("compact_2s"))));
+                                              HasSubstr("compact_1s"))));
   // Has no network.
   EXPECT_THAT(load({{"dense_sift"}, {}}),
               ThrowsMessage<InputError>(HasSubstr("'dense_sift'")));
@@ -197,7 +197,7 @@ TEST_F(TeachersTest, OtherArchitecturesAreRefused) {
     const std::string file = std::string(network) + ".safetensors";
     TensorFile weights =
         ReadTensorFile(std::string(NRE_SOURCE_DIR) + "/s2d/weights/" + file);
-    weights.metadata["architecture"] = "1";
+    weights.metadata["architecture"] = "2";
     WriteTensorFile(folder_ + "/" + file, weights);
   }
   Load("compact", folder_);
@@ -209,7 +209,7 @@ TEST_F(TeachersTest, OtherArchitecturesAreRefused) {
               ThrowsMessage<InputError>(
                   AllOf(HasSubstr(path),
                         HasSubstr("architecture version 7"),
-                        HasSubstr("this software has version 1"))));
+                        HasSubstr("this software has version 2"))));
 }
 
 }  // namespace

@@ -608,11 +608,11 @@ TEST_F(DistillationTest, BadInputIsRefused) {
     o->data.set_paths.clear();
     o->distillation_weight = 1.0;
   });
-  WriteWeights(folder_ / "others", "2");
-  refuse("architecture version 2", [&](O* o) {
+  WriteWeights(folder_ / "others", "7");
+  refuse("architecture version 7", [&](O* o) {
     o->teachers.weights_paths = {(folder_ / "others").string()};
   });
-  refuse("architecture version 2", [&](O* o) {
+  refuse("architecture version 7", [&](O* o) {
     o->weights_path = (folder_ / "others/compact_fine.safetensors").string();
   });
   EXPECT_FALSE(fs::exists(folder_ / "run"));
@@ -630,7 +630,7 @@ TEST_F(DistillationTest, ACacheOfOtherTeachersIsRefused) {
               ThrowsMessage<InputError>(HasSubstr("is of other teachers")));
   EXPECT_TRUE(Contents(options.teacher_cache_path) == before);
   other = options;
-  other.teachers.names = {"compact_2s"};
+  other.teachers.names = {"compact_1s"};
   ExpectRefusal(other, "with other options (teacher compact,");
   EXPECT_TRUE(Contents(options.teacher_cache_path) == before);
 }
@@ -693,7 +693,7 @@ TEST_F(TrainerTest, ValidatesOnTheSetThatIsGiven) {
   EXPECT_NEAR(std::stod(metadata.at("validation_nre")),
               ValidationLoss(with_set.at(1)),
               1e-6);
-  EXPECT_EQ(metadata.at("architecture"), "1");
+  EXPECT_EQ(metadata.at("architecture"), "2");
 
   // Nothing of it may be trained on.
   options.output_path = (folder_ / "both").string();
@@ -887,9 +887,9 @@ TEST_F(DistillationTest, TheExecutableTakesItsOptions) {
                  "1 teachers and 2 folders");
   ExpectBadUsage(none + "--validation_set_path /no_set", "/no_set");
   // Interrupted while the teacher is busy.
-  WriteWeights(folder_ / "weights", "1");
+  WriteWeights(folder_ / "weights", "2");
   const std::string more =
-      "--teacher compact,compact_2s " +
+      "--teacher compact,compact_1s " +
       ("--teacher_weights_path ," + (folder_ / "weights").string()) +
       " --training_set_path " + set;
   const fs::path cache = folder_ / "run" / "teacher_cache";
