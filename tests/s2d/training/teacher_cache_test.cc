@@ -178,7 +178,7 @@ TEST_F(TeacherCacheTest, IsNoLargerThanItMayBe) {
   options.coarse = false;
   options.fine = true;
   options.window_size = 48;
-  options.max_bytes = 12 * 120'000;
+  options.max_bytes = 12 * 80'000;
   const auto windows = TeachPhotos(photos, teachers_, options, nullptr).value();
   EXPECT_EQ(windows.size(), 12);
   EXPECT_LE(NumBytes(options.path), options.max_bytes);

@@ -151,9 +151,9 @@ TEST_F(TeachersTest, TakeNoMoreThanTheySay) {
 // SampleTeacher() against FeatureMap::Sample().
 TEST_F(TeachersTest, AreInterpolatedAsFeaturesAre) {
   const Tensor photo = TexturedPhotos(1, 80, 64)[0];
-  const TeacherMap teacher = Load("compact").coarse.Extract(photo);
+  const TeacherMap teacher = Load("compact_1s").coarse.Extract(photo);
   const FeatureMap preset =
-      CreateFeaturePreset("compact").coarse->Extract(ToImage(photo));
+      CreateFeaturePreset("compact_1s").coarse->Extract(ToImage(photo));
   std::vector<float> expected(preset.channels);
   for (const Eigen::Vector2d& xy :
        {Eigen::Vector2d(12.0, 36.0), Eigen::Vector2d(17.3, 61.9)}) {

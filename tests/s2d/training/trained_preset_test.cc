@@ -65,7 +65,7 @@ TEST_F(TrainedPresetTest, FactorAndNormAreThoseOfTraining) {
   const float fine = Train("compact_fine", loss);
   EXPECT_NE(coarse, 11.0f);
   const FeaturePreset preset =
-      CreateFeaturePreset("compact", {folder_.string(), Device::kCpu});
+      CreateFeaturePreset("compact_1s", {folder_.string(), Device::kCpu});
   EXPECT_FLOAT_EQ(preset.coarse_softmax_scale, coarse);
   EXPECT_FLOAT_EQ(preset.fine_softmax_scale, fine);
   EXPECT_FALSE(preset.coarse->UnitNorm());
@@ -79,7 +79,7 @@ TEST_F(TrainedPresetTest, TheContrastiveLossSaysNothingOfTheFactor) {
   Train("compact_coarse", loss);
   Train("compact_fine", loss);
   const FeaturePreset preset =
-      CreateFeaturePreset("compact", {folder_.string(), Device::kCpu});
+      CreateFeaturePreset("compact_1s", {folder_.string(), Device::kCpu});
   EXPECT_EQ(preset.coarse_softmax_scale, 24.0f);
   EXPECT_EQ(preset.fine_softmax_scale, 45.0f);
 }
