@@ -68,10 +68,15 @@ std::unique_ptr<at::ObserverContext> CountConvolution(
   const auto weight = inputs[1].toTensor().sizes();
   const auto stride = inputs[3].toIntVector();
   const auto padding = inputs[4].toIntVector();
+  // One value may stand for both axes.
+  const auto of_axis = [](const std::vector<int64_t>& values, int i) {
+    return values.size() == 1 ? values[0] : values[i];
+  };
   double operations = 2.0 * inputs[1].toTensor().numel();
   for (int i = 0; i < 2; ++i) {
-    operations *=
-        (input[2 + i] + 2 * padding[i] - weight[2 + i]) / stride[i] + 1;
+    operations *= (input[2 + i] + 2 * of_axis(padding, i) - weight[2 + i]) /
+                      of_axis(stride, i) +
+                  1;
   }
   num_operations += operations;
   return nullptr;
