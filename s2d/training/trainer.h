@@ -38,7 +38,8 @@ struct TrainerOptions {
   TeacherOptions teachers;
 
   // The loss is (1 - weight) `loss` + weight DistillationLoss(). 1: the
-  // teachers alone, on homographies of photographs alone. 0: imitation only.
+  // teachers alone, on homographies of photographs alone. 0: not at all, beside
+  // ImitationLoss().
   double distillation_weight = 0.5;
 
   // Plus weight ImitationLoss().
