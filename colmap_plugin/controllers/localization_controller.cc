@@ -623,7 +623,6 @@ void LocalizationController::EstimateWith(const Priors& priors,
   }
   RejectMirrored(
       preset_,
-      features,
       [&] { return extract(FlipLeftRight(image)); },
       *camera,
       points,
