@@ -1,6 +1,7 @@
 #include "s2d/coarse_maps.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <cblas.h>
 
@@ -113,7 +114,16 @@ CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
 std::vector<float> CoarseLogSumExps(const std::vector<float>& descriptors,
                                     const FusedDescriptors& rows,
                                     const FeatureMap& features,
-                                    float softmax_scale) {
+                                    float softmax_scale,
+                                    int step) {
+  if (step > 1) {
+    std::vector<float> sums = CoarseLogSumExps(
+        descriptors, rows, SampledCells(features, step), softmax_scale);
+    const float log_share =
+        static_cast<float>(std::log(CellsPerSampledCell(features, step)));
+    for (float& sum : sums) sum += log_share;
+    return sums;
+  }
   if (rows.fusion == Fusion::kMax) {
     return ComputeCoarseMaps(descriptors, rows, features, softmax_scale)
         .log_sum_exps;

@@ -30,10 +30,12 @@ CoarseMaps ComputeCoarseMaps(const std::vector<float>& descriptors,
                              float softmax_scale);
 
 // CoarseMaps::log_sum_exps of the same, without keeping maps, which are large:
-// all that fine maps need once the pose is known.
+// all that fine maps need once the pose is known. With a `step` above 1, they
+// are estimated from the SampledCells() alone.
 std::vector<float> CoarseLogSumExps(const std::vector<float>& descriptors,
                                     const FusedDescriptors& rows,
                                     const FeatureMap& features,
-                                    float softmax_scale);
+                                    float softmax_scale,
+                                    int step = 1);
 
 }  // namespace nre

@@ -123,7 +123,8 @@ std::unique_ptr<LossMaps> FineMaps::Compute(
                      inputs_.coarse_softmax_scale,
                      coarse_log_sum_exp,
                      features,
-                     window);
+                     window,
+                     inputs_.coarse_step);
       const float shift = static_cast<float>(
           log_categories - LogSumExp(logits.data(), logits.size()) +
           std::log(mass / options_.mass_divisor));

@@ -42,6 +42,7 @@ struct FineMapInputs {
   const std::vector<float>& coarse_log_sum_exps;  // of CoarseMaps
   float coarse_softmax_scale;
   float fine_softmax_scale;
+  int coarse_step = 1;  // of CoarseLogSumExps()
 };
 
 // The maps of D.1, steps 1 to 5: C_fine is the softmax within the window times

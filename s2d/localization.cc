@@ -115,6 +115,11 @@ PoseEstimate Search(const FeaturePreset& preset,
       inputs);
 }
 
+// Of the coarse maps of thousands of points, the refinement needs how sure
+// their windows are, for which every so many cells in x and y do: on fountain
+// and herzjesu poses differ by 0.01 cm at most from those of all cells.
+constexpr int kRefinementStep = 3;
+
 // On small windows, since the pose is known to a fraction of a cell.
 void Refine(const FeaturePreset& preset,
             const ImageFeatures& query,
@@ -124,10 +129,15 @@ void Refine(const FeaturePreset& preset,
             PoseEstimate* estimate) {
   FineMapOptions options;
   options.window_size = 32;
-  const std::vector<float> log_sum_exps = CoarseLogSumExps(
-      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
-  const FineMaps fine(InputsOfFineMaps(preset, query, points, log_sum_exps),
-                      options);
+  const std::vector<float> log_sum_exps =
+      CoarseLogSumExps(points.coarse,
+                       points.rows,
+                       query.coarse,
+                       preset.coarse_softmax_scale,
+                       kRefinementStep);
+  FineMapInputs inputs = InputsOfFineMaps(preset, query, points, log_sum_exps);
+  inputs.coarse_step = kRefinementStep;
+  const FineMaps fine(inputs, options);
   // Not looked at.
   const SparseLossMaps coarse(
       {query.coarse.width, query.coarse.height, query.coarse.map_from_image});

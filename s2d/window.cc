@@ -96,13 +96,39 @@ double LogSumExp(const float* logits, size_t num) {
   return maximum + std::log(SumExp(logits, num, maximum));
 }
 
+FeatureMap SampledCells(const FeatureMap& features, int step) {
+  FeatureMap sampled;
+  sampled.channels = features.channels;
+  sampled.unit_norm = features.unit_norm;
+  sampled.width = (features.width + step - 1) / step;
+  sampled.height = (features.height + step - 1) / step;
+  sampled.data.reserve(static_cast<size_t>(sampled.width) * sampled.height *
+                       sampled.channels);
+  for (int y = 0; y < features.height; y += step) {
+    for (int x = 0; x < features.width; x += step) {
+      const float* descriptor = features.Descriptor(x, y);
+      sampled.data.insert(
+          sampled.data.end(), descriptor, descriptor + features.channels);
+    }
+  }
+  return sampled;
+}
+
+double CellsPerSampledCell(const FeatureMap& features, int step) {
+  const double num_sampled =
+      std::ceil(static_cast<double>(features.width) / step) *
+      std::ceil(static_cast<double>(features.height) / step);
+  return features.width * features.height / num_sampled;
+}
+
 double CoarseMass(const float* descriptors,
                   size_t num,
                   const FeatureMap& coarse,
                   float softmax_scale,
                   float log_sum_exp,
                   const FeatureMap& fine,
-                  const Window& window) {
+                  const Window& window,
+                  int step) {
   // The window's extent in coarse cells. Cells of both grids are squares around
   // their centres.
   const auto to_coarse = [&](int x, int y) {
@@ -121,6 +147,7 @@ double CoarseMass(const float* descriptors,
   const int y_end =
       std::min(coarse.height, static_cast<int>(std::ceil(upper.y())) + 1);
   double mass = 0.0;
+  double sampled_mass = 0.0;
   for (int y = y_begin; y < y_end; ++y) {
     const double row_share = CellOverlap(y, lower.y(), upper.y());
     if (row_share == 0.0) {
@@ -138,11 +165,17 @@ double CoarseMass(const float* descriptors,
                                            coarse.Descriptor(x, y),
                                            1));
         }
-        mass += share * std::exp(softmax_scale * similarity - log_sum_exp);
+        const double probability =
+            share * std::exp(softmax_scale * similarity - log_sum_exp);
+        mass += probability;
+        if (x % step == 0 && y % step == 0) sampled_mass += probability;
       }
     }
   }
-  return mass;
+  if (step == 1) return mass;
+  const double outside = std::max(
+      0.0, 1.0 - CellsPerSampledCell(coarse, step) * sampled_mass);
+  return mass / (mass + outside);
 }
 
 }  // namespace nre

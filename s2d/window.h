@@ -37,17 +37,26 @@ void Correlate(const float* descriptor,
 // ln sum exp of `num` > 0 logits.
 double LogSumExp(const float* logits, size_t num);
 
+// The cells of a map in every `step`-th column and row, from the first on, for
+// sums over cells (they have lost their places), and how many of all there are
+// for one of them. step: >= 1.
+FeatureMap SampledCells(const FeatureMap& features, int step);
+double CellsPerSampledCell(const FeatureMap& features, int step);
+
 // Probability that the coarse correspondence map gives a window of fine cells
 // (Germain et al., CVPR 2021, appendix D.1): the sum of the coarse cells',
 // weighted by the area that they share with the window. The map is that of
 // descriptors [num, coarse.channels], the most similar one in every cell, with
-// this ln sum exp over all cells.
+// this ln sum exp over all cells. If that was estimated from the SampledCells()
+// of `step`, the estimate holds for the cells outside of the window only: those
+// within, among which the peak of a right point is, are all there.
 double CoarseMass(const float* descriptors,
                   size_t num,
                   const FeatureMap& coarse,
                   float softmax_scale,
                   float log_sum_exp,
                   const FeatureMap& fine,
-                  const Window& window);
+                  const Window& window,
+                  int step = 1);
 
 }  // namespace nre

@@ -209,6 +209,30 @@ TEST(CoarseLogSumExps, AreThoseOfTheMaps) {
   }
 }
 
+TEST(CoarseLogSumExps, MayBeEstimatedFromEveryThirdColumnAndRow) {
+  Random random(9);
+  const FeatureMap features = Features(&random);
+  const std::vector<float> descriptors =
+      RandomDescriptors(20, kChannels, &random);
+  const std::vector<float> actual =
+      CoarseLogSumExps(descriptors, {}, features, kScale, 3);
+  ASSERT_EQ(actual.size(), 20u);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const std::vector<double> logits =
+        BruteForceLogits(&descriptors[i * kChannels], features, kScale);
+    std::vector<double> sampled;
+    for (int y = 0; y < kHeight; y += 3) {
+      for (int x = 0; x < kWidth; x += 3) {
+        sampled.push_back(logits[y * kWidth + x]);
+      }
+    }
+    EXPECT_NEAR(actual[i],
+                BruteForceLogSumExp(sampled) +
+                    std::log(1.0 * kWidth * kHeight / sampled.size()),
+                1e-5 * kScale);
+  }
+}
+
 TEST(ComputeCoarseMaps, NoPointsNoMaps) {
   Random random(5);
   const CoarseMaps maps = ComputeCoarseMaps({}, {}, Features(&random), kScale);

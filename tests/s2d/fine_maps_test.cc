@@ -57,15 +57,24 @@ struct Example {
   std::unique_ptr<LossMaps> Compute(const std::vector<Eigen::Vector2d>& xys,
                                     int window_size,
                                     double mass_divisor = 1.0,
-                                    double wrong_share = 0.0) const {
+                                    double wrong_share = 0.0,
+                                    int coarse_step = 1) const {
+    const std::vector<float> sums =
+        coarse_step == 1 ? log_sum_exps
+                         : CoarseLogSumExps(coarse_descriptors,
+                                            rows,
+                                            coarse,
+                                            kCoarseScale,
+                                            coarse_step);
     const FineMapInputs inputs{coarse,
                                fine,
                                coarse_descriptors,
                                fine_descriptors,
                                rows,
-                               log_sum_exps,
+                               sums,
                                kCoarseScale,
-                               kFineScale};
+                               kFineScale,
+                               coarse_step};
     FineMapOptions options;
     options.window_size = window_size;
     options.mass_divisor = mass_divisor;
@@ -326,6 +335,55 @@ TEST(FineMaps, MayBeMixedWithAUniformShare) {
     }
   }
   EXPECT_GT(num_informative, 100);
+}
+
+// How much two maps with the same window differ at its peak: ln of the ratio of
+// their coarse masses.
+double LogMassRatio(const LossMaps& maps, const LossMaps& other, size_t i) {
+  const LossMaps::Summary summary = maps.Summarize(i);
+  return other.Weight(i, summary.peak) - summary.weight;
+}
+
+TEST(FineMaps, AWindowOfAllHasAllMassWhateverCellsWereSampled) {
+  Random random(9);
+  const Example example = Aligned(20, &random);
+  const std::vector<Eigen::Vector2d> xys(20, Eigen::Vector2d(100.0, 70.0));
+  const auto all = example.Compute(xys, 256);
+  const auto sampled = example.Compute(xys, 256, 1.0, 0.0, 3);
+  for (size_t i = 0; i < xys.size(); ++i) {
+    EXPECT_NEAR(LogMassRatio(*all, *sampled, i), 0.0, 1e-4);
+  }
+}
+
+// What is sampled estimates what is outside of the window; a peak within it is
+// there whole, whether or not its cell is among the sampled ones.
+TEST(FineMaps, SampledCellsTellTheMassOfWindowsAboutRight) {
+  constexpr int kNum = 60;
+  Random random(10);
+  Example example = Aligned(kNum, &random);
+  std::vector<Eigen::Vector2d> xys;
+  for (int i = 0; i < kNum; ++i) {
+    const int x = 3 + i % 19, y = 3 + i % 11;
+    std::copy_n(example.coarse.Descriptor(x, y),
+                example.coarse.channels,
+                &example.coarse_descriptors[i * example.coarse.channels]);
+    xys.push_back(example.coarse.map_from_image.ToImage(Eigen::Vector2d(x, y)));
+  }
+  example.log_sum_exps =
+      ComputeCoarseMaps(
+          example.coarse_descriptors, {}, example.coarse, kCoarseScale)
+          .log_sum_exps;
+  const auto all = example.Compute(xys, 24);
+  for (const int step : {2, 3}) {
+    const auto sampled = example.Compute(xys, 24, 1.0, 0.0, step);
+    double sum = 0.0;
+    for (int i = 0; i < kNum; ++i) {
+      const double log_ratio = LogMassRatio(*all, *sampled, i);
+      EXPECT_LT(std::abs(log_ratio), 1.5) << "point " << i << ", " << step;
+      sum += log_ratio;
+    }
+    EXPECT_NEAR(sum / kNum, 0.0, 0.15) << step;
+  }
 }
 
 TEST(FineMaps, PositionsWithoutAWindowSayNothing) {
