@@ -173,8 +173,8 @@ double CoarseMass(const float* descriptors,
     }
   }
   if (step == 1) return mass;
-  const double outside = std::max(
-      0.0, 1.0 - CellsPerSampledCell(coarse, step) * sampled_mass);
+  const double outside =
+      std::max(0.0, 1.0 - CellsPerSampledCell(coarse, step) * sampled_mass);
   return mass / (mass + outside);
 }
 

@@ -60,12 +60,10 @@ struct Example {
                                     double wrong_share = 0.0,
                                     int coarse_step = 1) const {
     const std::vector<float> sums =
-        coarse_step == 1 ? log_sum_exps
-                         : CoarseLogSumExps(coarse_descriptors,
-                                            rows,
-                                            coarse,
-                                            kCoarseScale,
-                                            coarse_step);
+        coarse_step == 1
+            ? log_sum_exps
+            : CoarseLogSumExps(
+                  coarse_descriptors, rows, coarse, kCoarseScale, coarse_step);
     const FineMapInputs inputs{coarse,
                                fine,
                                coarse_descriptors,
