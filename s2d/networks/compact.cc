@@ -207,6 +207,7 @@ class Compact : public NetworkModule {
     std::vector<Tensor> levels;
     Tensor x = NormalizeLocally(PadToWholeCells(image, MinImageSize()),
                                 out_->weight.scalar_type());
+    image.reset();  // its memory serves what follows
     for (torch::nn::Sequential& down : downs_) {
       x = down->forward(x);
       levels.push_back(x);

@@ -37,17 +37,16 @@ Networks() {
   return networks;
 }
 
+// Converts into the output itself: a tensor in between would be as large.
 NetworkOutput ToOutput(const torch::Tensor& tensor) {
-  const torch::Tensor cells = tensor.squeeze(0)
-                                  .permute({1, 2, 0})
-                                  .to(torch::kCPU, torch::kFloat32)
-                                  .contiguous();
+  const torch::Tensor cells = tensor.squeeze(0).permute({1, 2, 0});
   NetworkOutput output;
   output.height = static_cast<int>(cells.size(0));
   output.width = static_cast<int>(cells.size(1));
   output.channels = static_cast<int>(cells.size(2));
-  const float* data = cells.data_ptr<float>();
-  output.data.assign(data, data + cells.numel());
+  output.data.resize(cells.numel());
+  torch::from_blob(output.data.data(), cells.sizes(), torch::kFloat32)
+      .copy_(cells);
   return output;
 }
 
@@ -147,11 +146,11 @@ class LibTorchNetwork : public Network {
                                  NetworkModule* module,
                                  torch::Device device) const {
     const torch::InferenceMode guard;
-    const torch::Tensor input =
+    torch::Tensor input =
         module->NormalizedImages(Pixels(image))
             .to(device, device.is_cuda() ? torch::kFloat16 : torch::kFloat32);
     std::vector<NetworkOutput> outputs;
-    for (const torch::Tensor& tensor : module->Forward(input)) {
+    for (const torch::Tensor& tensor : module->Forward(std::move(input))) {
       outputs.push_back(ToOutput(tensor));
     }
     return outputs;
