@@ -173,34 +173,38 @@ class HypothesisBatch {
     return best;
   }
 
-  // Adds a point's weights to the scores.
-  void AddPoint(const Camera& camera,
-                const Eigen::Vector3d& point_in_world,
-                const MapFromImage& map_from_image,
-                const LossMaps::Raster& raster) {
-    // What lies between the steps stays in the first-level cache.
-    constexpr int kBlockSize = 256;
+  // Adds the weights of some points, one after the other, to the scores.
+  void AddPoints(const Camera& camera,
+                 const std::vector<Eigen::Vector3d>& points_in_world,
+                 const MapFromImage& map_from_image,
+                 const std::vector<LossMaps::Raster>& rasters) {
+    // Transforms, which are read once for all points, and what lies between the
+    // steps stay in the first-level cache.
+    constexpr int kBlockSize = 128;
     alignas(64) double in_cam[3][kBlockSize];
     alignas(64) double xys[2][kBlockSize];
     for (int begin = 0; begin < Size(); begin += kBlockSize) {
       const int num = std::min(kBlockSize, Size() - begin);
-      for (int row = 0; row < 3; ++row) {
-        TransformRow(&transforms_[4 * row][begin],
-                     &transforms_[4 * row + 1][begin],
-                     &transforms_[4 * row + 2][begin],
-                     &transforms_[4 * row + 3][begin],
-                     point_in_world.data(),
-                     num,
-                     in_cam[row]);
+      for (size_t i = 0; i < points_in_world.size(); ++i) {
+        for (int row = 0; row < 3; ++row) {
+          TransformRow(&transforms_[4 * row][begin],
+                       &transforms_[4 * row + 1][begin],
+                       &transforms_[4 * row + 2][begin],
+                       &transforms_[4 * row + 3][begin],
+                       points_in_world[i].data(),
+                       num,
+                       in_cam[row]);
+        }
+        camera.ProjectMany(
+            in_cam[0], in_cam[1], in_cam[2], num, xys[0], xys[1]);
+        for (int axis = 0; axis < 2; ++axis) {
+          Scale(map_from_image.scale[axis],
+                map_from_image.offset[axis],
+                num,
+                xys[axis]);
+        }
+        rasters[i].AddWeights(xys[0], xys[1], num, &scores_[begin]);
       }
-      camera.ProjectMany(in_cam[0], in_cam[1], in_cam[2], num, xys[0], xys[1]);
-      for (int axis = 0; axis < 2; ++axis) {
-        Scale(map_from_image.scale[axis],
-              map_from_image.offset[axis],
-              num,
-              xys[axis]);
-      }
-      raster.AddWeights(xys[0], xys[1], num, &scores_[begin]);
     }
   }
 
@@ -241,17 +245,24 @@ HypothesisBatch ScoreHypotheses(
     const std::vector<Rigid3d>& cams_from_world,
     const MsacOptions& options,
     double tolerance) {
+  constexpr size_t kPointsAtOnce = 4;
   constexpr size_t kPointsBetweenDrops = 32;
   HypothesisBatch batch(cams_from_world, options.priors);
-  LossMaps::Raster raster;
-  for (size_t i = 0; i < order.points.size(); ++i) {
-    const size_t point = order.points[i];
-    maps.Rasterize(point, &raster);
-    batch.AddPoint(
-        camera, points_in_world[point], maps.geometry().map_from_image, raster);
-    if ((i + 1) % kPointsBetweenDrops == 0) {
+  std::vector<LossMaps::Raster> rasters(kPointsAtOnce);
+  std::vector<Eigen::Vector3d> points;
+  const size_t num = order.points.size();
+  for (size_t begin = 0; begin < num; begin += kPointsAtOnce) {
+    const size_t end = std::min(num, begin + kPointsAtOnce);
+    points.clear();
+    for (size_t i = begin; i < end; ++i) {
+      const size_t point = order.points[i];
+      maps.Rasterize(point, &rasters[i - begin]);
+      points.push_back(points_in_world[point]);
+    }
+    batch.AddPoints(camera, points, maps.geometry().map_from_image, rasters);
+    if (end % kPointsBetweenDrops == 0) {
       batch.Keep(options.min_score_share * batch.BestScore() -
-                 order.remaining[i + 1] - 2.0 * tolerance);
+                 order.remaining[end] - 2.0 * tolerance);
     }
   }
   return batch;
