@@ -103,22 +103,15 @@ void FindSupportWithin(double radius,
                      m);
 }
 
-bool HasMoreEvidence(const PoseEstimate& flipped,
-                     const PoseEstimate& estimate) {
-  const double lead = estimate.log_false_alarms - flipped.log_false_alarms;
-  return lead > kMinMirroredLead ||
-         (lead > 0.0 && flipped.support.size() > estimate.support.size());
-}
-
 // Whether the flipped picture may fit better only since its pose is nearer to
 // the references' viewpoints.
-bool MayOnlyBeNearer(const PoseEstimate& flipped,
-                     double nearer_deg,
-                     const PoseEstimate& estimate) {
-  return nearer_deg > kMinNearerAngleDeg &&
-         flipped.support.size() < kMaxNearerSupport * flipped.num_in_view &&
-         -flipped.log_false_alarms <
-             kMaxNearerEvidence * -estimate.log_false_alarms;
+bool MayOnlyBeNearer(const ExplainedPose& flipped, const ExplainedPose& pose) {
+  const PoseEstimate& estimate = flipped.estimate;
+  return flipped.view_angle_deg < pose.view_angle_deg - kMinNearerAngleDeg &&
+         estimate.support.size() < kMaxNearerSupport * estimate.num_in_view &&
+         -estimate.log_false_alarms <
+             kMaxNearerEvidence * -pose.estimate.log_false_alarms &&
+         LogSignTest(flipped.gains, pose.gains) > kMaxLogSignTest;
 }
 
 }  // namespace
@@ -197,7 +190,8 @@ double LogFalseAlarms(int num_points, int num_support, double chance, int m) {
 BlockGains ExplainBlocks(const Camera& camera,
                          const std::vector<Eigen::Vector3d>& points_in_world,
                          const LossMaps& fine,
-                         const Rigid3d& cam_from_world) {
+                         const Rigid3d& cam_from_world,
+                         bool is_flipped) {
   constexpr int kNearCells = 3;
   struct Sum {
     double gain = 0.0;
@@ -216,7 +210,11 @@ BlockGains ExplainBlocks(const Camera& camera,
         gain = std::max(gain, fine.Weight(i, p + Eigen::Vector2d(dx, dy)));
       }
     }
-    Sum& sum = sums[BlockOf(p, kComparedCells)];
+    if (is_flipped) {
+      xy.x() = camera.Width() - xy.x();
+    }
+    Sum& sum =
+        sums[BlockOf(fine.geometry().map_from_image * xy, kComparedCells)];
     sum.gain += gain;
     ++sum.num_points;
   }
@@ -320,16 +318,19 @@ double MedianViewAngleDeg(const Camera& camera,
   return *median * 180.0 / M_PI;
 }
 
-void JudgeMirrored(const PoseEstimate& flipped,
-                   double nearer_deg,
-                   PoseEstimate* estimate) {
-  if (estimate->verdict == Verdict::kRegistered &&
-      flipped.verdict != Verdict::kFailed &&
-      HasMoreEvidence(flipped, *estimate) &&
-      !MayOnlyBeNearer(flipped, nearer_deg, *estimate)) {
-    estimate->Reject(Reason::kMirrored,
-                     "the picture is mirrored: flipped left to right, it fits "
-                     "the map better");
+bool FitsBetterFlipped(const PoseEstimate& flipped,
+                       const PoseEstimate& estimate) {
+  return estimate.verdict == Verdict::kRegistered &&
+         flipped.verdict != Verdict::kFailed &&
+         flipped.log_false_alarms < estimate.log_false_alarms;
+}
+
+void JudgeMirrored(const ExplainedPose& flipped, ExplainedPose* pose) {
+  if (FitsBetterFlipped(flipped.estimate, pose->estimate) &&
+      !MayOnlyBeNearer(flipped, *pose)) {
+    pose->estimate.Reject(Reason::kMirrored,
+                          "the picture is mirrored: flipped left to right, it "
+                          "fits the map better");
   }
 }
 

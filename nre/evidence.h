@@ -62,11 +62,14 @@ double LogFalseAlarms(int num_points,
 
 // What a pose explains of the query, block by block (column, row): the mean of
 // its points' ln|Omega^| - L within three cells of their projections, in nats.
+// `is_flipped`: camera, maps and pose are those of the query flipped left to
+// right, but the blocks are those of the query as it is.
 using BlockGains = std::map<std::pair<int, int>, double>;
 BlockGains ExplainBlocks(const Camera& camera,
                          const std::vector<Eigen::Vector3d>& points_in_world,
                          const LossMaps& fine,
-                         const Rigid3d& cam_from_world);
+                         const Rigid3d& cam_from_world,
+                         bool is_flipped = false);
 
 // log10 of the probability that pose `a` explains at least as many of the
 // blocks that only one of two poses explains, if both are equally good: the
@@ -84,6 +87,7 @@ constexpr double kMinAlternativeSupport = 0.5;
 struct ExplainedPose {
   PoseEstimate estimate;
   BlockGains gains;
+  double view_angle_deg = 0.0;  // MedianViewAngleDeg(), for JudgeMirrored()
 };
 
 // Turns the verdict `registered` of `pose` into `rejected` if `other`, a
@@ -115,20 +119,19 @@ double MedianViewAngleDeg(const Camera& camera,
 // with more than so much of the evidence, and not by most of what is in view,
 // as true mirrored pictures do. See scripts/benchmark/README.md.
 constexpr double kMinNearerAngleDeg = 10.0;
-constexpr double kMaxNearerEvidence = 3.0;
+constexpr double kMaxNearerEvidence = 1.5;
 constexpr double kMaxNearerSupport = 0.5;
 
-// Pictures are rarely mirrored: with less of a lead (log10 of false alarms) a
-// flipped one must have more support, too.
-constexpr double kMinMirroredLead = 2.0;
+// Whether `flipped`, the estimate from the flipped picture, has more evidence
+// than `estimate`, which is registered.
+bool FitsBetterFlipped(const PoseEstimate& flipped,
+                       const PoseEstimate& estimate);
 
-// Turns the verdict `registered` of `estimate` into `rejected` if `flipped`,
-// the estimate from the flipped picture, has more evidence, unless that may be
-// because its pose is nearer to the references' viewpoints. `nearer_deg`: how
-// much, by MedianViewAngleDeg().
-void JudgeMirrored(const PoseEstimate& flipped,
-                   double nearer_deg,
-                   PoseEstimate* estimate);
+// Turns the verdict `registered` of `pose` into `rejected` if the flipped
+// picture fits better, unless that may be because its pose is nearer to the
+// references' viewpoints and the blocks do not clearly tell for it
+// (LogSignTest()). `flipped`: its blocks are those of the picture as it is.
+void JudgeMirrored(const ExplainedPose& flipped, ExplainedPose* pose);
 
 // Fills pose covariance and focal length of `estimate` from PoseCovariance() at
 // its minimum, and its scatter of minima. `camera` is as it was found.

@@ -115,6 +115,40 @@ PoseEstimate Search(const FeaturePreset& preset,
       inputs);
 }
 
+// The points that Localize() finds the pose with.
+DescribedPoints SearchedPoints(const DescribedPoints& points,
+                               size_t max_num_points,
+                               const ImageFeatures& query) {
+  return Subset(
+      points,
+      SpreadEvenly(points.size(), std::min(points.size(), max_num_points)),
+      query.coarse.channels,
+      query.fine.channels);
+}
+
+// The estimate with what JudgeMirrored() asks of it.
+ExplainedPose Explain(const FeaturePreset& preset,
+                      const ImageFeatures& query,
+                      const Camera& camera,
+                      const DescribedPoints& points,
+                      const PoseEstimate& estimate,
+                      bool is_flipped) {
+  const Rigid3d& pose = estimate.cam_from_world;
+  const std::vector<float> log_sum_exps = CoarseLogSumExps(
+      points.coarse, points.rows, query.coarse, preset.coarse_softmax_scale);
+  const FineMaps source(InputsOfFineMaps(preset, query, points, log_sum_exps),
+                        FineMapOptions());
+  const std::unique_ptr<LossMaps> fine =
+      source.Compute(ProjectAll(camera, points.xyz, pose));
+  ExplainedPose explained = {
+      estimate, ExplainBlocks(camera, points.xyz, *fine, pose, is_flipped)};
+  if (!points.views.empty()) {
+    explained.view_angle_deg =
+        MedianViewAngleDeg(camera, points.xyz, points.views, pose);
+  }
+  return explained;
+}
+
 // Of the coarse maps of thousands of points, the refinement needs how sure
 // their windows are, for which every so many cells in x and y do: on fountain
 // and herzjesu poses differ by 0.01 cm at most from those of all cells.
@@ -212,6 +246,7 @@ PoseEstimate Localize(const FeaturePreset& preset,
 }
 
 void RejectMirrored(const FeaturePreset& preset,
+                    const ImageFeatures& features,
                     const std::function<ImageFeatures()>& flipped_features,
                     const Camera& camera,
                     const DescribedPoints& points,
@@ -237,16 +272,21 @@ void RejectMirrored(const FeaturePreset& preset,
                                      nullptr,
                                      nullptr,
                                      priors);
-  const auto angle_deg = [&](const Camera& used, const PoseEstimate& found) {
-    return points.views.empty()
-               ? 0.0
-               : MedianViewAngleDeg(
-                     used, points.xyz, points.views, found.cam_from_world);
-  };
-  JudgeMirrored(pose,
-                angle_deg(camera, *estimate) -
-                    angle_deg(CameraOf(flipped_camera, pose.correction), pose),
-                estimate);
+  if (!FitsBetterFlipped(pose, *estimate)) {
+    return;
+  }
+  const DescribedPoints some =
+      SearchedPoints(points, options.max_num_points, features);
+  ExplainedPose as_it_is =
+      Explain(preset, features, camera, some, *estimate, /*is_flipped=*/false);
+  JudgeMirrored(Explain(preset,
+                        flipped,
+                        CameraOf(flipped_camera, pose.correction),
+                        some,
+                        pose,
+                        /*is_flipped=*/true),
+                &as_it_is);
+  *estimate = std::move(as_it_is.estimate);
 }
 
 }  // namespace nre

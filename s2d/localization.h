@@ -55,10 +55,11 @@ PoseEstimate Localize(const FeaturePreset& preset,
 // is small (MayBeMirrored() in nre/evidence.h), the flipped picture is tried,
 // and fits better, for which the references' viewpoints do not account
 // (JudgeMirrored()). Descriptors of a flipped picture are not those of the
-// picture: `flipped_features` are extracted only if they are needed. `camera`
-// is that of the query as it was; this, `points` and the rest as given to
-// Localize(). The NRE is used whatever the method.
+// picture: `flipped_features` are extracted only if they are needed. `features`
+// and `camera` are those of the query as it was; these, `points` and the rest
+// as given to Localize(). The NRE is used whatever the method.
 void RejectMirrored(const FeaturePreset& preset,
+                    const ImageFeatures& features,
                     const std::function<ImageFeatures()>& flipped_features,
                     const Camera& camera,
                     const DescribedPoints& points,

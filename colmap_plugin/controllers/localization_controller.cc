@@ -623,6 +623,7 @@ void LocalizationController::EstimateWith(const Priors& priors,
   }
   RejectMirrored(
       preset_,
+      features,
       [&] { return extract(FlipLeftRight(image)); },
       *camera,
       points,

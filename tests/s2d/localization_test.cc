@@ -217,6 +217,7 @@ class RejectMirroredTest : public testing::Test {
     num_extractions_ = 0;
     RejectMirrored(
         example.preset,
+        example.features,
         [&] {
           ++num_extractions_;
           return flipped.features;
