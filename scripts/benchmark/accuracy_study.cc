@@ -41,7 +41,7 @@ struct Options {
   std::vector<std::string> databases;
   int num_subsets = 20;
   uint64_t seed = 0;
-  std::string features = "dense_sift";
+  std::string features = "compact";
   std::string weights_path;
   NreEstimationOptions estimation;
   std::vector<Fusion> fusions = {Fusion::kMean};
@@ -233,7 +233,7 @@ class Scene {
                                            options_.seed,
                                            nullptr,
                                            nullptr);
-    errors_[std::string("NRE, ") + FusionName(fusion)].Add(
+    errors_[preset_.name + ", NRE, " + FusionName(fusion)].Add(
         index,
         estimate.verdict == Verdict::kRegistered ? &estimate.cam_from_world
                                                  : nullptr,
@@ -276,7 +276,7 @@ class Scene {
   void Print() const {
     std::printf(
         "%s: %d random subsets of each query's references and points; median "
-        "[95 %% interval]\n  %-18s %-28s %-28s %s\n",
+        "[95 %% interval]\n  %-24s %-28s %-28s %s\n",
         std::filesystem::path(folder_).filename().c_str(),
         options_.num_subsets,
         "",
@@ -292,7 +292,7 @@ class Scene {
         }
       }
       std::printf(
-          "  %-18s %-28s %-28s %d of %d\n",
+          "  %-24s %-28s %-28s %d of %d\n",
           method.c_str(),
           MedianWithInterval(errors.centers_cm, Resampled::kSubsets).c_str(),
           MedianWithInterval(errors.rotations_deg, Resampled::kSubsets).c_str(),
@@ -309,7 +309,7 @@ class Scene {
       };
       std::printf(
           "  %s less %s, of the same subsets [interval for other "
-          "queries]:\n  %-18s %-28s %s\n",
+          "queries]:\n  %-24s %-28s %s\n",
           method.c_str(),
           kSift,
           "",
